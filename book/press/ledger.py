@@ -1,0 +1,353 @@
+"""The evidence: gather all claims, add the committed blocks, judge, and write them down."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from press.execute import Executed
+from press.outputs import CLAIM, outputs_of, title_of
+from press.project import PressError, Project, write_json
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+NOT_JUDGED = "not judged"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_JUDGED)
+SYMBOLS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", NOT_JUDGED: "–"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One claim measured on one set of seeds."""
+
+    measurements: list[float]
+    seeds: list[int] | None
+    dataset: str | None
+    mean: float
+    interval: list[float] | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim as a notebook recorded it, with the blocks that other seeds gave."""
+
+    id: str
+    statement: str
+    source: str
+    reported: str
+    kind: str
+    criterion: str
+    expected: str
+    measurements: list[float]
+    seeds: list[int] | None
+    dataset: str | None
+    mean: float
+    interval: list[float] | None
+    verdict: str
+    chapter: str
+    bounds: dict[str, Any] = field(default_factory=dict)
+    mode: str | None = None
+    remedy: str | None = None
+    unit: str | None = None
+    citation: str | None = None
+    blocks: tuple[Block, ...] = ()
+    notebook: str = ""
+    title: str = ""
+
+    @property
+    def block(self) -> Block:
+        """What this run measured."""
+        return Block(
+            self.measurements, self.seeds, self.dataset, self.mean, self.interval, self.verdict
+        )
+
+
+REQUIRED = tuple(item.name for item in fields(Claim))[:14]
+OPTIONAL = ("bounds", "mode", "remedy", "unit", "citation")
+BLOCK_FIELDS = tuple(item.name for item in fields(Block))
+
+
+def gather(executed: Iterable[Executed]) -> list[Claim]:
+    """Read the claims of the executed notebooks; an identifier may occur once in the whole book."""
+    claims: dict[str, Claim] = {}
+    for chapter in executed:
+        notebook = chapter.read()
+        for record in outputs_of(notebook, CLAIM):
+            claim = parse(record, chapter.name, title_of(notebook, chapter.name))
+            if claim.id in claims:
+                raise PressError(
+                    f"claim {claim.id!r} is recorded twice: in {claims[claim.id].notebook}.ipynb "
+                    f"and in {chapter.name}.ipynb"
+                )
+            claims[claim.id] = claim
+    return list(claims.values())
+
+
+def parse(record: dict[str, Any], notebook: str, title: str) -> Claim:
+    """Make a claim of one record; a record that lacks something is refused, not repaired."""
+    missing = [name for name in REQUIRED if name not in record]
+    if missing:
+        raise PressError(
+            f"{notebook}.ipynb: claim {record.get('id', '(without id)')!r} lacks "
+            f"{', '.join(missing)}"
+        )
+    for name, allowed in (
+        ("kind", ("trained", "exact")),
+        ("expected", (REPRODUCED, NOT_REPRODUCED)),
+        ("verdict", VERDICTS),
+    ):
+        if record[name] not in allowed:
+            raise PressError(
+                f"{notebook}.ipynb: claim {record['id']!r} has {name} {record[name]!r}, "
+                f"expected one of {', '.join(map(repr, allowed))}"
+            )
+    known = {name: record[name] for name in REQUIRED}
+    known |= {name: record[name] for name in OPTIONAL if record.get(name) is not None}
+    return Claim(**known, notebook=notebook, title=title)
+
+
+def add_blocks(claims: Sequence[Claim], replications: Path) -> list[Claim]:
+    """Judge each trained claim on this run and on every committed block of other seeds."""
+    files = sorted(replications.glob("first_seed_*.json"))
+    blocks = {path.name: read_replication(path) for path in files}
+    for name, records in blocks.items():
+        trained = {claim.id for claim in claims if claim.kind == "trained"}
+        for gone in sorted(records.keys() - trained):
+            raise PressError(
+                f"book/replications/{name} has a claim {gone!r} that no chapter records as "
+                f"trained: {renew(name)}"
+            )
+    return [
+        combine(claim, blocks) if claim.kind == "trained" else replace(claim, blocks=(claim.block,))
+        for claim in claims
+    ]
+
+
+def combine(claim: Claim, replications: dict[str, dict[str, dict[str, Any]]]) -> Claim:
+    """Judge this run's block and the committed ones: reproduced means in all of them."""
+    blocks = [claim.block]
+    for name, records in replications.items():
+        if claim.id not in records:
+            raise PressError(
+                f"claim {claim.id!r} is not in book/replications/{name}: {renew(name)}"
+            )
+        record = records[claim.id]
+        if set(record["seeds"]) & set(claim.seeds or []):
+            continue  # the same seeds again would be no second witness
+        if record["criterion"] != claim.criterion:
+            raise PressError(
+                f"claim {claim.id!r} was judged by another criterion in book/replications/{name} "
+                f"({record['criterion']!r}, now {claim.criterion!r}): {renew(name)}"
+            )
+        blocks.append(Block(**{key: record[key] for key in BLOCK_FIELDS}))
+    verdict = claim.verdict
+    if verdict != NOT_JUDGED:
+        held = all(block.verdict == REPRODUCED for block in blocks)
+        verdict = REPRODUCED if held else NOT_REPRODUCED
+    return replace(claim, verdict=verdict, blocks=tuple(blocks))
+
+
+def renew(name: str) -> str:
+    """Return the command that writes a block anew."""
+    first = name.removeprefix("first_seed_").removesuffix(".json")
+    return f"run `make replicate FIRST_SEED={first}`"
+
+
+def read_replication(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the records of one committed block, by claim."""
+    return {record["id"]: record for record in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def surprises(claims: Iterable[Claim]) -> list[str]:
+    """One text for each claim whose verdict is not the expected one, in either direction."""
+    return [
+        f"claim {claim.id!r} ({claim.notebook}.ipynb) is {claim.verdict}, expected "
+        f"{claim.expected}: {claim.criterion}\n" + "\n".join(f"    {line}" for line in seen(claim))
+        for claim in claims
+        if claim.verdict not in (NOT_JUDGED, claim.expected)
+    ]
+
+
+def seen(claim: Claim) -> list[str]:
+    """Return what each block measured, a line each."""
+    return [f"{describe_block(block, claim.unit)}: {block.verdict}" for block in claim.blocks]
+
+
+def as_json(claim: Claim) -> dict[str, Any]:
+    """Return the public form, as ``ledger.json`` has it."""
+    record = {name: getattr(claim, name) for name in REQUIRED}
+    record["blocks"] = [
+        {name: getattr(block, name) for name in BLOCK_FIELDS} for block in claim.blocks
+    ]
+    return record
+
+
+def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]) -> Path:
+    """Commit-ready block of the trained claims, as this run alone judged them."""
+    path = project.replications / f"first_seed_{first_seed}.json"
+    records = []
+    for claim in claims:
+        if claim.kind != "trained":
+            continue
+        if claim.verdict == NOT_JUDGED:
+            raise PressError(f"claim {claim.id!r} was not judged in this run: it makes no block")
+        record = as_json(claim)
+        del record["blocks"]
+        records.append(record)
+    write_json(path, records)
+    return path
+
+
+# ------------------------------------------------------------------------------------------
+# How a claim is shown
+# ------------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Three significant digits, with a true minus sign and without a computer's exponent.
+
+    Examples
+    --------
+    >>> number(0.123456), number(1234.5), number(-2.0), number(3.1e-9)
+    ('0.123', '1234', '−2', '3.1 · 10⁻⁹')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        powers = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa} · 10{powers}".replace("-", "−")
+    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def describe_seeds(seeds: Sequence[int] | None) -> str:
+    """Seeds as a person writes them.
+
+    Examples
+    --------
+    >>> describe_seeds([0, 1, 2]), describe_seeds([7]), describe_seeds([1, 5])
+    ('seeds 0 to 2', 'seed 7', 'seeds 1, 5')
+    """
+    if not seeds:
+        return "no seeds"
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
+
+
+def describe_block(block: Block, unit: str | None) -> str:
+    """Mean, interval, seeds and data of one block, in one line."""
+    suffix = f" {unit}" if unit else ""
+    if block.seeds is None:
+        return f"{number(block.mean)}{suffix}"
+    parts = [f"mean {number(block.mean)}{suffix}"]
+    if block.interval is not None:
+        low, high = block.interval
+        parts.append(f"95 % interval {number(low)} to {number(high)}")
+    parts.append(describe_seeds(block.seeds))
+    if block.dataset:
+        parts.append(block.dataset)
+    return ", ".join(parts)
+
+
+def card(claim: Claim, anchor: str, *, link: str | None = None) -> str:
+    """Write a claim as MyST: the same card in its chapter and on the ledger page."""
+    citation = f" {{cite:p}}`{claim.citation}`" if claim.citation else ""
+    rows = [
+        f"- **Source:** {claim.source}{citation}",
+        f"- **Reported:** {claim.reported}",
+        f"- **Criterion:** {claim.criterion}",
+    ]
+    here, *others = claim.blocks or (claim.block,)
+    label = "Here" if claim.kind == "trained" else "Here (a closed form)"
+    rows.append(f"- **{label}:** {show_block(here, claim)}")
+    rows += [f"- **Again:** {show_block(block, claim)}" for block in others]
+    if claim.verdict not in (claim.expected, NOT_JUDGED):
+        rows.append(f"- **Expected:** {claim.expected}")
+    if link:
+        rows.append(f"- **Shown in:** {link}")
+    return "\n".join(
+        [
+            f"({anchor})=",
+            "",
+            f"::::{{div}} rc-claim rc-claim-{slug(claim.verdict)}",
+            ":::{div} rc-claim-head",
+            f"{{rc-verdict}}`{claim.verdict}` {{rc-claim-id}}`{claim.id}`",
+            ":::",
+            "",
+            f"{claim.statement}",
+            "",
+            *rows,
+            "::::",
+            "",
+        ]
+    )
+
+
+def show_block(block: Block, claim: Claim) -> str:
+    """One block, with its own verdict where several have one."""
+    text = describe_block(block, claim.unit)
+    if len(claim.blocks) > 1:
+        text += f" ({block.verdict})"
+    return text
+
+
+def slug(text: str) -> str:
+    """Words as a class name."""
+    return text.replace(" ", "-")
+
+
+def summary(claims: Sequence[Claim]) -> str:
+    """Sum up the ledger in one sentence."""
+    counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS}
+    parts = [f"**{counts[verdict]}** {verdict}" for verdict in VERDICTS if counts[verdict]]
+    exact = sum(claim.kind == "exact" for claim in claims)
+    return (
+        f"**{len(claims)}** claims: {', '.join(parts)}. {len(claims) - exact} are trained, "
+        f"over several seeds; {exact} are closed forms."
+    )
+
+
+def page(claims: Sequence[Claim]) -> str:
+    """Write a card a claim, grouped by chapter in reading order."""
+    lines: list[str] = []
+    notebook = ""
+    for claim in claims:
+        if claim.notebook != notebook:
+            notebook = claim.notebook
+            lines += [f"## {claim.title}", ""]
+        link = f"[{claim.title}](#claim-{claim.id})"
+        lines.append(card(claim, f"ledger-{claim.id}", link=link))
+    return "\n".join(lines)
+
+
+def matrix(claims: Sequence[Claim]) -> str:
+    """Modes by remedies: each cell says what this build found, and links to it."""
+    entries = [claim for claim in claims if claim.mode and claim.remedy]
+    if not entries:
+        return ""
+    modes = list(dict.fromkeys(claim.mode for claim in entries))
+    remedies = list(dict.fromkeys(claim.remedy for claim in entries))
+    lines = [
+        "| mode | " + " | ".join(str(remedy) for remedy in remedies) + " |",
+        "|---|" + "---|" * len(remedies),
+    ]
+    for mode in modes:
+        cells = []
+        for remedy in remedies:
+            found = [claim for claim in entries if (claim.mode, claim.remedy) == (mode, remedy)]
+            cells.append(
+                ", ".join(
+                    f"{SYMBOLS[claim.verdict]} [{claim.verdict}](#claim-{claim.id})"
+                    for claim in found
+                )
+                or "not tested"
+            )
+        lines.append(f"| **{mode}** | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""Run one notebook with papermill: the child process of the press, started as a plain script.
+
+``worker.py SOURCE TARGET PARAMETERS FOLDER`` executes SOURCE with the JSON object PARAMETERS, from
+FOLDER as working directory, and writes TARGET. It exits 1, with the failing cell and its traceback
+on stderr, where a cell raises.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import warnings
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+def watch(parent: int) -> None:
+    """End with the parent: a build that is killed outright leaves nothing running behind it.
+
+    The kernel watches this process in the same way.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os._exit(1)
+
+
+def describe(source: str, traceback: list[str]) -> str:
+    """Show the failing cell and what it raised, without the colours meant for a terminal."""
+    cell = "\n".join(f"    {line}" for line in source.splitlines())
+    return f"The cell\n\n{cell}\n\nraised\n\n{ANSI.sub('', chr(10).join(traceback))}"
+
+
+def main(arguments: list[str]) -> int:
+    """Execute the notebook; return the exit code."""
+    source, target, parameters, folder = arguments
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+    warnings.simplefilter("ignore")  # those of papermill's own dependencies; the kernel has its own
+    logging.disable(logging.WARNING)
+
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters=json.loads(parameters),
+            kernel_name="python3",
+            cwd=folder,
+            progress_bar=False,
+            request_save_on_cell_execute=False,
+            autosave_cell_every=0,
+            start_timeout=120,
+        )
+    except PapermillExecutionError as error:
+        print(describe(error.source, error.traceback), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

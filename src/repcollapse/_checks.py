@@ -1,0 +1,150 @@
+"""Argument checks shared by every public function.
+
+Each returns the checked value in the form the caller works on, or raises an error that names the
+argument, says what was given and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ArrayLike = Tensor | np.ndarray
+
+
+def as_matrix(name: str, value: Any, *, min_rows: int = 2) -> Tensor:
+    """Return `value` as a finite floating (N, D) tensor with N >= `min_rows` and D >= 1."""
+    matrix = _as_floating_tensor(name, value)
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(
+            f"{name} must have shape (N, D), rows are samples; got shape {tuple(matrix.shape)}"
+        )
+    if len(matrix) < min_rows:
+        raise ValueError(f"{name} needs at least {min_rows} rows; got {len(matrix)}")
+    _require_finite(name, matrix)
+    return matrix
+
+
+def as_matrix_pair(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Tensor, Tensor]:
+    """Return two finite floating (N, D) tensors of one shape and dtype."""
+    matrix_a, matrix_b = as_matrix(name_a, a), as_matrix(name_b, b)
+    if matrix_a.shape != matrix_b.shape:
+        raise ValueError(
+            f"{name_a} and {name_b} must have the same shape (N, D); "
+            f"got {tuple(matrix_a.shape)} and {tuple(matrix_b.shape)}"
+        )
+    if matrix_a.dtype != matrix_b.dtype:
+        raise TypeError(
+            f"{name_a} and {name_b} must have the same dtype; "
+            f"got {matrix_a.dtype} and {matrix_b.dtype}"
+        )
+    return matrix_a, matrix_b
+
+
+def as_views(name: str, value: Any, *, min_views: int = 2) -> Tensor:
+    """Return `value` as a finite floating (V, N, D) tensor of V >= `min_views` views."""
+    views = _as_floating_tensor(name, value)
+    if views.ndim != 3 or views.shape[2] == 0:
+        raise ValueError(
+            f"{name} must have shape (V, N, D), V views of N samples; "
+            f"got shape {tuple(views.shape)}"
+        )
+    if views.shape[0] < min_views or views.shape[1] < 2:
+        raise ValueError(
+            f"{name} needs at least {min_views} views of at least 2 samples; "
+            f"got V={views.shape[0]}, N={views.shape[1]}"
+        )
+    _require_finite(name, views)
+    return views
+
+
+def as_labels(name: str, value: Any, length: int) -> Tensor:
+    """Return `value` as an int64 vector of `length` class labels."""
+    try:
+        labels = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must hold integer class labels; got {type(value).__name__}"
+        ) from error
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"{name} must hold integer class labels; got dtype {labels.dtype}")
+    if labels.ndim != 1 or len(labels) != length:
+        raise ValueError(
+            f"{name} must have shape ({length},), one label a row; got shape {tuple(labels.shape)}"
+        )
+    return labels.long()
+
+
+def choice(name: str, value: Any, options: Collection[str]) -> str:
+    """Return `value` if it is one of `options`."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {sorted(options)}; got {value!r}")
+    return value
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+) -> float:
+    """Return `value` as a finite float with `above` < value, `at_least` <= value <= `at_most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number; got {type(value).__name__}")
+    if not (math.isfinite(value) and above < value and at_least <= value <= at_most):
+        bounds = [
+            text
+            for text, applies in (
+                (f"above {above:g}", above > -math.inf),
+                (f"at least {at_least:g}", at_least > -math.inf),
+                (f"at most {at_most:g}", at_most < math.inf),
+            )
+            if applies
+        ]
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}; got {value!r}")
+    return float(value)
+
+
+def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` as an int within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer; got {type(value).__name__}")
+    return int(
+        number(name, value, at_least=at_least, at_most=math.inf if at_most is None else at_most)
+    )
+
+
+def _as_floating_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, np.ndarray):
+        native = value.dtype.newbyteorder("=")
+        if native not in (np.float16, np.float32, np.float64):
+            raise TypeError(f"{name} must have a floating dtype; got {value.dtype}")
+        # Torch takes neither a foreign byte order nor, without a warning, a read-only array.
+        value = torch.from_numpy(np.require(value, native, ["C", "W"]))
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor or numpy.ndarray; got {type(value).__name__}"
+        )
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must have a floating dtype; got {value.dtype}")
+    return value
+
+
+def _require_finite(name: str, rows: Tensor) -> None:
+    # One reduction decides in the common case; the row is looked for only when there is a fault.
+    if not torch.isfinite(rows.detach().sum(dtype=torch.float64)):
+        bad = (~torch.isfinite(rows)).any(dim=-1).nonzero().tolist()
+        if bad:
+            axes = ("view", "row")[-len(bad[0]) :]
+            place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, bad[0], strict=True))
+            raise ValueError(
+                f"{name} must be finite; {place} holds NaN or Inf "
+                f"({len(bad)} of {rows.shape[:-1].numel()} rows do)"
+            )

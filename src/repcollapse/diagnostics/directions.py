@@ -1,0 +1,127 @@
+"""Scale and location of the directions in which embeddings point."""
+
+from __future__ import annotations
+
+import math
+
+from repcollapse import _checks
+from repcollapse._checks import ArrayLike
+from repcollapse.diagnostics.moments import unit_rows
+
+
+def feature_std(z: ArrayLike) -> float:
+    r"""Return the mean standard deviation of the normalised features, scaled to 1 when isotropic.
+
+    .. math:: \frac{\sqrt D}{D} \sum_j \operatorname{std}_i\left(z_{ij} / \lVert z_i \rVert\right)
+
+    with the N divisor. Rows of zeros have no direction and are left out.
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2.
+
+    Returns
+    -------
+    float
+        In [0, 1]: 1 for directions spread evenly, 0 at complete collapse. Invariant to a positive
+        scale of each row, but not to rotation: embeddings on one line read 1 if that line is the
+        diagonal. :func:`spread` is the rotation-invariant form.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Chen & He 2021, "Exploring simple Siamese representation learning", figure 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> feature_std(torch.ones(4, 3))
+    0.0
+    >>> feature_std(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))  # rank one, yet it reads "healthy"
+    1.0
+    """
+    unit = unit_rows(_checks.as_matrix("z", z))
+    if len(unit) < 2:
+        return 0.0
+    std = unit.std(dim=0, correction=0)
+    return min(round(float(std.mean() * math.sqrt(unit.shape[1])), 15), 1.0)
+
+
+def spread(z: ArrayLike) -> float:
+    r"""Return how far the directions of the embeddings are from being one and the same.
+
+    .. math:: \sqrt{1 - \lVert \bar u \rVert^2}, \qquad
+              \bar u = \frac{1}{N} \sum_i z_i / \lVert z_i \rVert
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; if all are zero, spread is 0.
+
+    Returns
+    -------
+    float
+        In [0, 1]: 1 when the directions average to nothing, 0 at complete collapse. It is the root
+        of the summed variance of the unit rows. Invariant to rotation and to a positive scale of
+        each row; blind to rank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> spread(torch.ones(4, 3))
+    0.0
+    >>> spread(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    1.0
+    """
+    unit = unit_rows(_checks.as_matrix("z", z))
+    if len(unit) < 2:
+        return 0.0
+    # Summed about the mean, not 1 - |mean|^2, which would cancel near collapse.
+    centred = unit - unit.mean(dim=0)
+    return min(math.sqrt(float(centred.square().sum()) / len(unit)), 1.0)
+
+
+def mean_share(z: ArrayLike) -> float:
+    r"""Return the share of the unit rows' energy that their mean holds: how narrow the cone is.
+
+    .. math:: \lVert \bar u \rVert^2 = \frac{1}{N^2} \sum_{i, k} \cos(z_i, z_k)
+              = 1 - \text{spread}^2
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; if all are zero, it is 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]: 1/N expected for directions uniform on the sphere, 1 at complete collapse. A
+        high value alone is a cone, not a collapse.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Ethayarajh 2019, "How contextual are contextualized word representations?", where the mean
+    cosine between samples measures anisotropy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean_share(torch.ones(4, 3))
+    1.0
+    """
+    return 1.0 - spread(z) ** 2

@@ -1,0 +1,159 @@
+"""Measures of pairs: views of one sample, and samples of one batch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from repcollapse import _checks
+from repcollapse._checks import ArrayLike
+from repcollapse.diagnostics.moments import unit_rows
+
+BLOCK = 1024
+
+
+def alignment(z_a: ArrayLike, z_b: ArrayLike, *, alpha: float = 2.0) -> float:
+    r"""Return the mean distance between two views of a sample, on the unit sphere.
+
+    .. math:: \frac{1}{N} \sum_i \lVert \hat z^a_i - \hat z^b_i \rVert^\alpha
+
+    Parameters
+    ----------
+    z_a, z_b
+        Embeddings of two views, shape (N, D), row i of both from one sample, N >= 2. Rows of zeros
+        keep length zero.
+    alpha
+        The power, > 0.
+
+    Returns
+    -------
+    float
+        In [0, 2^alpha]; 0 when views coincide, and at complete collapse: read it beside
+        :func:`uniformity`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or a power other than these.
+
+    References
+    ----------
+    Wang & Isola 2020, "Understanding contrastive representation learning through alignment and
+    uniformity on the hypersphere".
+
+    Examples
+    --------
+    >>> import torch
+    >>> alignment(torch.eye(2), torch.eye(2).flip(0))
+    2.0
+    """
+    matrix_a, matrix_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
+    alpha = _checks.number("alpha", alpha, above=0)
+    unit_a, unit_b = (
+        torch.nn.functional.normalize(matrix.detach().double(), dim=1, eps=1e-300)
+        for matrix in (matrix_a, matrix_b)
+    )
+    squared = (unit_a - unit_b).square().sum(dim=1)
+    return float(squared.pow(alpha / 2).mean())
+
+
+def uniformity(z: ArrayLike, *, t: float = 2.0) -> float:
+    r"""Return the logarithm of the mean Gaussian potential between distinct samples.
+
+    .. math:: \log \frac{2}{N(N-1)} \sum_{i < k} e^{-t \lVert \hat z_i - \hat z_k \rVert^2}
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; at least two must remain.
+    t
+        The sharpness of the potential, > 0.
+
+    Returns
+    -------
+    float
+        In [-2 t N / (N-1), 0]; 0 at complete collapse. Directions uniform on the sphere in D
+        dimensions read :math:`-2t + \log {}_0F_1(; D/2; t^2)`, about -4 + 8/D for t = 2. Nearly
+        blind to rank: eight of 128 dimensions read -3.08, all of them -3.94.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or a sharpness other than these.
+
+    References
+    ----------
+    Wang & Isola 2020, "Understanding contrastive representation learning through alignment and
+    uniformity on the hypersphere".
+
+    Examples
+    --------
+    >>> import torch
+    >>> uniformity(torch.ones(4, 3))
+    0.0
+    >>> uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    -8.0
+    """
+    unit = unit_rows(_checks.as_matrix("z", z))
+    t = _checks.number("t", t, above=0)
+    n = len(unit)
+    if n < 2:
+        raise ValueError(f"z needs at least 2 rows that are not zero; got {n}")
+    # Blocks of rows against themselves and the rows below: never an N x N matrix.
+    total = unit.new_tensor(-torch.inf)
+    for start in range(0, n, BLOCK):
+        exponent = 2 * t * (unit[start : start + BLOCK] @ unit[start:].T - 1)
+        skipped = torch.ones_like(exponent, dtype=torch.bool).tril()
+        # In logarithms: where t is large, every potential underflows.
+        block = exponent.masked_fill(skipped, -torch.inf).logsumexp(dim=(0, 1))
+        total = torch.logaddexp(total, block)
+    return min(float(total) - math.log(n * (n - 1) / 2), 0.0)
+
+
+def intraclass_correlation(views: ArrayLike) -> float:
+    r"""Return the share of the embeddings' variance that lies between samples, not between views.
+
+    .. math:: \frac{\operatorname{tr} B}{\operatorname{tr} B + \operatorname{tr} W}
+
+    W is the variance within a sample's views and B the variance between samples, both as the
+    one-way analysis of variance estimates them without bias (B = (MS_between - MS_within) / V,
+    taken as 0 where negative).
+
+    Parameters
+    ----------
+    views
+        Embeddings, shape (V, N, D): V >= 2 views of N >= 2 samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]: 1 when an embedding depends on the sample alone, 0 when on the view alone, and 0
+        when all embeddings are equal. Invariant to scale, translation and rotation; blind to rank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Shrout & Fleiss 1979, "Intraclass correlations", form (1, 1), summed over dimensions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> samples = torch.eye(3)
+    >>> intraclass_correlation(torch.stack([samples, samples]))
+    1.0
+    """
+    stacked = _checks.as_views("views", views).detach().double()
+    # Equal embeddings become exact zeros: the rounding of their mean would pass for variance.
+    stacked = stacked - stacked[0, 0]
+    n_views, n_samples, _ = stacked.shape
+    sample_means = stacked.mean(dim=0)
+    within = (stacked - sample_means).square().sum() / (n_samples * (n_views - 1))
+    between = (sample_means - sample_means.mean(dim=0)).square().sum() / (n_samples - 1)
+    component = (between - within / n_views).clamp(min=0)
+    total = component + within
+    return float(component / total) if total > 0 else 0.0

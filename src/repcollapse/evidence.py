@@ -1,0 +1,399 @@
+"""Claims as data: what was said, by whom, what would count, what was measured, what came out.
+
+A chapter opens a :class:`Ledger` and declares its claims, criteria included, before it trains
+anything; afterwards it hands in the measurements. Every judged claim is shown in the notebook and
+travels with it as data, from which the book's build gathers the ledger page and ``ledger.json``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from repcollapse import _checks
+
+MIME = "application/vnd.repcollapse.claim+json"
+REPRODUCED, NOT_REPRODUCED, NOT_JUDGED = "reproduced", "not reproduced", "not judged"
+MIN_SEEDS = 5
+DEFAULT_DATASET, DEFAULT_STEPS = "digits", 400
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What must hold of a measurement: bounds, and of which number.
+
+    Make one with :func:`every_seed`, :func:`interval` or :func:`within`.
+    """
+
+    of: str
+    above: float | None = None
+    below: float | None = None
+    target: float | None = None
+    tolerance: float | None = None
+
+    def __str__(self) -> str:
+        if self.tolerance is not None and self.target is not None:
+            return f"{self.of} within {self.tolerance:g} of {self.target:.7g}"
+        bounds = [f"> {self.above:.7g}"] if self.above is not None else []
+        bounds += [f"< {self.below:.7g}"] if self.below is not None else []
+        return f"{self.of} {' and '.join(bounds)}"
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether everything from `low` to `high` is within the bounds."""
+        return (self.above is None or low > self.above) and (
+            self.below is None or high < self.below
+        )
+
+
+def every_seed(*, above: float | None = None, below: float | None = None) -> Criterion:
+    """Ask that the measurement of every single seed lie within the bounds.
+
+    Raises
+    ------
+    ValueError
+        Without any bound.
+
+    Examples
+    --------
+    >>> str(every_seed(below=0.05))
+    'every seed < 0.05'
+    """
+    return _bounded("every seed", above, below)
+
+
+def interval(*, above: float | None = None, below: float | None = None) -> Criterion:
+    """Ask that the whole 95 % interval of the mean over seeds lie within the bounds.
+
+    Raises
+    ------
+    ValueError
+        Without any bound.
+
+    Examples
+    --------
+    >>> str(interval(above=0, below=1))
+    '95 % interval of the mean > 0 and < 1'
+    """
+    return _bounded("95 % interval of the mean", above, below)
+
+
+def within(tolerance: float, *, of: float) -> Criterion:
+    """Ask that one exact quantity agree with a closed form `of` to `tolerance`.
+
+    Raises
+    ------
+    ValueError
+        For a tolerance that is not positive.
+
+    Examples
+    --------
+    >>> str(within(1e-6, of=1.5158424))
+    'value > 1.515841 and < 1.515843'
+    """
+    tolerance = _checks.number("tolerance", tolerance, above=0)
+    of = _checks.number("of", of)
+    return _bounded("value", of - tolerance, of + tolerance)
+
+
+def _bounded(of: str, above: float | None, below: float | None) -> Criterion:
+    if above is None and below is None:
+        raise ValueError("a criterion needs above, below or both; got neither")
+    if above is not None:
+        above = _checks.number("above", above)
+    if below is not None:
+        below = _checks.number("below", below, above=-math.inf if above is None else above)
+    return Criterion(of, above, below)
+
+
+def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
+    """Return the mean of one value a seed and its 95 % interval (Student's t; None below two).
+
+    Examples
+    --------
+    >>> mean_interval([1.0, 2.0, 3.0])
+    (2.0, (-0.48413771175033027, 4.48413771175033))
+    """
+    sample = np.asarray(list(values), dtype=float)
+    if not len(sample):
+        raise ValueError("values must hold at least one number; got none")
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return mean, None
+    half = float(stats.t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
+    return mean, (mean - half, mean + half)
+
+
+def verdict(criterion: Criterion, measurements: list[float]) -> str:
+    """Return whether `measurements` meet `criterion`, "reproduced" or "not reproduced".
+
+    Examples
+    --------
+    >>> verdict(every_seed(below=0.05), [0.01, 0.02, 0.06])
+    'not reproduced'
+    """
+    if criterion.of == "95 % interval of the mean":
+        _, bounds = mean_interval(measurements)
+        met = bounds is not None and criterion.holds(*bounds)
+    else:
+        met = criterion.holds(min(measurements), max(measurements))
+    return REPRODUCED if met else NOT_REPRODUCED
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what is said, its source, what was reported there, and what would count here."""
+
+    id: str
+    statement: str
+    source: str
+    citation: str
+    reported: str
+    criterion: Criterion
+    kind: str
+    expected: str = REPRODUCED
+    mode: str | None = None
+    remedy: str | None = None
+    outcome: str | None = None
+    unit: str | None = None
+
+
+OUTCOMES = ("prevented", "not prevented")
+
+
+class Ledger:
+    """The claims of one chapter.
+
+    Parameters
+    ----------
+    chapter
+        The chapter's name.
+    dataset, steps, seeds, first_seed
+        What this run uses. A trained claim is judged only on the default data set and steps, with
+        at least five seeds; otherwise it is shown as not judged.
+
+    Examples
+    --------
+    >>> ledger = Ledger("demo", dataset="digits", steps=400, seeds=5, first_seed=0)
+    >>> ledger.claim("a-b", "A falls below B.", source="Doe 2020, table 1", citation="doe2020",
+    ...              reported="A 1, B 2", criterion=every_seed(below=0))
+    >>> entry = ledger.entry("a-b", {0: -1.0, 1: -1.1, 2: -0.9, 3: -1.0, 4: -1.2})
+    >>> entry["verdict"]
+    'reproduced'
+    """
+
+    def __init__(
+        self, chapter: str, *, dataset: str, steps: int, seeds: int, first_seed: int
+    ) -> None:
+        self.chapter = chapter
+        self.dataset = dataset
+        self.seeds = list(range(first_seed, first_seed + seeds))
+        self.judged_here = (
+            dataset == DEFAULT_DATASET and steps == DEFAULT_STEPS and seeds >= MIN_SEEDS
+        )
+        self.claims: dict[str, Claim] = {}
+        self.entries: dict[str, dict[str, Any]] = {}
+
+    def claim(
+        self,
+        id: str,
+        statement: str,
+        *,
+        source: str,
+        citation: str,
+        reported: str,
+        criterion: Criterion,
+        expected: str = REPRODUCED,
+        mode: str | None = None,
+        remedy: str | None = None,
+        outcome: str | None = None,
+        unit: str | None = None,
+    ) -> None:
+        """Declare a claim.
+
+        A claim about what a `remedy` does to a collapse `mode` ("prevented" or "not prevented",
+        its `outcome`) has a place in the book's matrix; the three are given together.
+
+        Raises
+        ------
+        ValueError
+            For an identifier declared before, an `expected` verdict that is not one, or a place
+            in the matrix that is incomplete.
+        """
+        if id in self.claims:
+            raise ValueError(f"id must be new; {id!r} has been declared")
+        _checks.choice("expected", expected, (REPRODUCED, NOT_REPRODUCED))
+        if len({place is None for place in (mode, remedy, outcome)}) > 1:
+            raise ValueError(
+                "mode, remedy and outcome must be given together; "
+                f"got {mode!r}, {remedy!r}, {outcome!r}"
+            )
+        if outcome is not None:
+            _checks.choice("outcome", outcome, OUTCOMES)
+        kind = "exact" if criterion.of == "value" else "trained"
+        self.claims[id] = Claim(
+            id,
+            statement,
+            source,
+            citation,
+            reported,
+            criterion,
+            kind,
+            expected,
+            mode,
+            remedy,
+            outcome,
+            unit,
+        )
+
+    def entry(self, id: str, measurements: Mapping[int, float] | float) -> dict[str, Any]:
+        """Judge a claim and return its ledger entry.
+
+        Parameters
+        ----------
+        id
+            The claim's identifier.
+        measurements
+            One number a seed, by seed; for an exact claim, the number.
+
+        Raises
+        ------
+        ValueError
+            For a claim not declared or judged before, for measurements that are not finite, or
+            for seeds other than this run's.
+        """
+        if id not in self.claims:
+            raise ValueError(f"id must be a declared claim, {sorted(self.claims)}; got {id!r}")
+        if id in self.entries:
+            raise ValueError(f"id must be a claim not judged before; got {id!r}")
+        claim = self.claims[id]
+        values = self._values(claim, measurements)
+        mean, bounds = mean_interval(values)
+        judged = claim.kind == "exact" or self.judged_here
+        self.entries[id] = {
+            "id": claim.id,
+            "statement": claim.statement,
+            "source": claim.source,
+            "reported": claim.reported,
+            "kind": claim.kind,
+            "criterion": str(claim.criterion),
+            "expected": claim.expected,
+            "measurements": values,
+            "seeds": self.seeds if claim.kind == "trained" else None,
+            "dataset": self.dataset if claim.kind == "trained" else None,
+            "mean": mean,
+            "interval": list(bounds) if bounds and claim.kind == "trained" else None,
+            "verdict": verdict(claim.criterion, values) if judged else NOT_JUDGED,
+            "chapter": self.chapter,
+            "bounds": asdict(claim.criterion),
+            "unit": claim.unit,
+            "citation": claim.citation,
+            "mode": claim.mode,
+            "remedy": claim.remedy,
+            "outcome": claim.outcome,
+        }
+        return self.entries[id]
+
+    def _values(self, claim: Claim, measurements: Mapping[int, float] | float) -> list[float]:
+        if claim.kind == "exact":
+            if isinstance(measurements, Mapping):
+                raise TypeError("measurements of an exact claim must be one number; got a mapping")
+            values = [float(measurements)]
+        else:
+            if not isinstance(measurements, Mapping):
+                raise TypeError("measurements of a trained claim must be a mapping from seed")
+            if list(measurements) != self.seeds:
+                raise ValueError(
+                    f"measurements must be of the seeds {self.seeds}; got {list(measurements)}"
+                )
+            values = [float(value) for value in measurements.values()]
+        if not np.isfinite(values).all():
+            raise ValueError(f"measurements of {claim.id!r} must be finite; got {values}")
+        return values
+
+    def judge(self, id: str, measurements: Mapping[int, float] | float) -> None:
+        """Judge a claim and show it, its data attached to the notebook. Raises as :meth:`entry`."""
+        entry = self.entry(id, measurements)
+        _display({"text/markdown": describe(entry), MIME: entry})
+
+    def close(self) -> None:
+        """Check that every declared claim was judged.
+
+        Raises
+        ------
+        RuntimeError
+            Naming the claims that were not.
+        """
+        if missing := sorted(set(self.claims) - set(self.entries)):
+            raise RuntimeError(f"claims declared but not judged: {missing}")
+
+
+def describe(entry: Mapping[str, Any]) -> str:
+    """Return a ledger entry as Markdown.
+
+    Examples
+    --------
+    >>> ledger = Ledger("demo", dataset="digits", steps=400, seeds=5, first_seed=0)
+    >>> ledger.claim("one", "It is one.", source="arithmetic", citation="none", reported="1",
+    ...              criterion=within(0.1, of=1))
+    >>> print(describe(ledger.entry("one", 1.0)))
+    **Claim `one`: reproduced.** It is one.
+    <BLANKLINE>
+    - Source: arithmetic, which reports: 1
+    - Criterion: value within 0.1 of 1
+    - Measured: 1
+    """
+    measured = f"{entry['mean']:.4g}"
+    if entry["interval"]:
+        low, high = entry["interval"]
+        measured += f", 95 % interval {low:.4g} to {high:.4g}"
+    if entry["seeds"]:
+        each = ", ".join(f"{value:.3g}" for value in entry["measurements"])
+        measured += f" (seeds {entry['seeds'][0]} to {entry['seeds'][-1]}: {each})"
+    return "\n".join(
+        [
+            f"**Claim `{entry['id']}`: {entry['verdict']}.** {entry['statement']}",
+            "",
+            f"- Source: {entry['source']}, which reports: {entry['reported']}",
+            f"- Criterion: {entry['criterion']}",
+            f"- Measured: {measured}",
+        ]
+    )
+
+
+def say(text: str) -> None:
+    """Show a sentence of Markdown whose numbers were computed."""
+    _display({"text/markdown": text, "text/plain": text})
+
+
+def glue(name: str, text: str) -> None:
+    """Store `text` in the notebook under `name`, for pages of the book that quote it."""
+    _display(
+        {"application/papermill.record/text/plain": text},
+        {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}},
+    )
+
+
+def pm(values: Mapping[int, float] | Any, digits: int = 2) -> str:
+    """Format one value a seed as mean and half the width of its 95 % interval.
+
+    Examples
+    --------
+    >>> pm({0: 0.10, 1: 0.12, 2: 0.14})
+    '0.12 ± 0.05'
+    """
+    sample = list(values.values()) if isinstance(values, Mapping) else list(values)
+    mean, bounds = mean_interval(sample)
+    if bounds is None:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {bounds[1] - mean:.{digits}f}"
+
+
+def _display(bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    from IPython.display import display  # only a notebook has somewhere to show it
+
+    display(bundle, metadata=metadata or {}, raw=True)

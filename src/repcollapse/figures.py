@@ -1,0 +1,390 @@
+"""One look for every picture of the book: light and dark, one colour a method, alt text always."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import same_color
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+MIME = "application/vnd.repcollapse.figure+json"
+DPI = 160
+
+# Okabe & Ito's palette: told apart under the common forms of colour blindness, and legible on
+# both backgrounds. A method keeps its colour throughout the book.
+PALETTE = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "blue": "#3A86C8",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "grey": "#8C8C8C",
+}
+METHODS = {
+    "invariance": PALETTE["vermilion"],
+    "simclr": PALETTE["blue"],
+    "vicreg": PALETTE["green"],
+    "untrained": PALETTE["grey"],
+    "chance": PALETTE["grey"],
+}
+
+# Ink and paper of the two themes: the only colours that differ between them.
+LIGHT = {"ink": "#1F2328", "paper": "#FFFFFF", "rule": "#D4D9DF"}
+DARK = {"ink": "#E6E8EB", "paper": "#14181E", "rule": "#3B434D"}
+
+LABELS = {
+    "step": "training step",
+    "loss": "loss",
+    "spread": "spread",
+    "mean_share": "mean share",
+    "feature_std": "feature std",
+    "raw_std": "std, not normalised",
+    "rankme": "RankMe",
+    "effective_rank": "effective rank",
+    "participation_ratio": "participation ratio",
+    "stable_rank": "stable rank",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+    "intraclass_correlation": "intraclass correlation",
+    "resolution_probe_z": "resolution probe of z",
+    "resolution_probe_h": "resolution probe of h",
+    "linear_probe_z": "linear probe of z",
+    "linear_probe_h": "linear probe of h",
+    "knn_z": "5 nearest neighbours of z",
+}
+# The same instrument has the same axis in every chapter.
+LIMITS = {
+    "spread": (-0.04, 1.04),
+    "mean_share": (-0.04, 1.04),
+    "feature_std": (-0.04, 1.04),
+    "intraclass_correlation": (-0.04, 1.04),
+    "resolution_probe_z": (0, 1),
+    "resolution_probe_h": (0, 1),
+    "linear_probe_z": (0, 1),
+    "linear_probe_h": (0, 1),
+    "knn_z": (0, 1),
+    "uniformity": (-4.1, 0.1),
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to the book's."""
+    sns.set_theme(
+        style="ticks",
+        rc={
+            "figure.figsize": (6.5, 3.2),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": LIGHT["paper"],
+            "axes.facecolor": LIGHT["paper"],
+            "savefig.facecolor": LIGHT["paper"],
+            "axes.edgecolor": LIGHT["ink"],
+            "axes.labelcolor": LIGHT["ink"],
+            "axes.titlecolor": LIGHT["ink"],
+            "text.color": LIGHT["ink"],
+            "xtick.color": LIGHT["ink"],
+            "ytick.color": LIGHT["ink"],
+            "grid.color": LIGHT["rule"],
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "font.family": "DejaVu Sans",
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "axes.labelsize": 11,
+            "xtick.labelsize": 11,
+            "ytick.labelsize": 11,
+            "legend.fontsize": 11,
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+            "image.cmap": "gray",
+        },
+    )
+
+
+def colour(name: str) -> str:
+    """Return the colour of a method or of the palette.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither.
+
+    Examples
+    --------
+    >>> colour("simclr") == PALETTE["blue"]
+    True
+    """
+    known = METHODS | PALETTE
+    if name not in known:
+        raise ValueError(f"name must be one of {sorted(known)}; got {name!r}")
+    return known[name]
+
+
+def curves(
+    ax: Axes, history: pd.DataFrame, column: str, colours: Mapping[str, str], *, x: str = "step"
+) -> None:
+    """Draw `column` against `x`: a thin line for every seed, a thick one for each arm's mean."""
+    for arm, shade in colours.items():
+        rows = history[history["arm"] == arm]
+        for _, one in rows.groupby("seed"):
+            ax.plot(one[x], one[column], color=shade, linewidth=0.8, alpha=0.45)
+        mean = rows.groupby(x)[column].mean()
+        ax.plot(mean.index, mean, color=shade, linewidth=2.4, label=arm)
+    dress(ax, column, x=x)
+
+
+def dress(ax: Axes, column: str, *, x: str | None = "step") -> None:
+    """Give `ax` the label and the limits of the instrument `column`."""
+    ax.set_ylabel(LABELS.get(column, column))
+    if x is not None:
+        ax.set_xlabel(LABELS.get(x, x))
+    if column in LIMITS:
+        ax.set_ylim(*LIMITS[column])
+
+
+def dots(
+    ax: Axes,
+    final: pd.DataFrame,
+    column: str,
+    colours: Mapping[str, str],
+    *,
+    references: Mapping[str, float] | None = None,
+) -> None:
+    """Draw `column` of every seed by arm, the mean with its 95 % interval, and reference lines."""
+    from repcollapse.evidence import mean_interval
+
+    for row, (arm, shade) in enumerate(colours.items()):
+        values = final.loc[final["arm"] == arm, column].to_numpy(dtype=float)
+        ax.scatter(values, np.full(len(values), row), s=22, color=shade, alpha=0.55, linewidths=0)
+        mean, bounds = mean_interval(values)
+        if bounds is not None:
+            ax.plot(bounds, (row, row), color=shade, linewidth=2.4)
+        ax.plot(mean, row, marker="D", markersize=6, color=shade)
+    for name, value in (references or {}).items():
+        ax.axvline(value, color=LIGHT["ink"], linewidth=1, linestyle=":")
+        ax.annotate(
+            name,
+            (value, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=11,
+            rotation=35,
+            ha="left",
+            va="bottom",
+        )
+    ax.set_yticks(range(len(colours)), labels=list(colours))
+    ax.set_ylim(len(colours) - 0.5, -0.5)
+    ax.set_xlabel(LABELS.get(column, column))
+    if column in LIMITS:
+        ax.set_xlim(*LIMITS[column])
+    ax.grid(axis="y", visible=False)
+
+
+def spectrum(ax: Axes, matrices: Mapping[str, Sequence[Any]], colours: Mapping[str, str]) -> None:
+    """Draw the spectrum of each arm's embeddings (one matrix a seed) over that of isotropic data.
+
+    Singular values of the centred matrix over the largest, so that shape shows and scale does not.
+    """
+    from repcollapse.diagnostics import singular_values
+
+    shape = next(iter(matrices.values()))[0].shape
+    null = np.random.default_rng(0).standard_normal(shape)
+    reference = singular_values(null).numpy()
+    index = np.arange(1, len(reference) + 1)
+    ax.plot(index, reference / reference[0], color=LIGHT["ink"], linestyle=":")
+    ax.annotate("isotropic", (index[-1], reference[-1] / reference[0]), ha="right", va="top")
+    for arm, seeds in matrices.items():
+        stacked = np.stack([singular_values(z).numpy() for z in seeds])
+        relative = np.maximum(stacked / stacked[:, :1], 1e-8)
+        for one in relative:
+            ax.plot(index, one, color=colours[arm], linewidth=0.8, alpha=0.45)
+        ax.plot(index, np.exp(np.log(relative).mean(axis=0)), color=colours[arm])
+    ax.set(yscale="log", ylim=(1e-4, 1.5), xlabel="index k", ylabel=r"$\sigma_k / \sigma_1$")
+
+
+def neighbour_strip(
+    axes: Sequence[Axes],
+    images: np.ndarray,
+    labels: np.ndarray,
+    z: Any,
+    query: int,
+    *,
+    count: int = 5,
+) -> int:
+    """Draw a query image and its nearest neighbours by cosine; return how many share its class.
+
+    `axes` are count + 1; neighbours of another class are framed.
+    """
+    unit = np.asarray(z, dtype=float)
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-300)
+    similarity = unit @ unit[query]
+    similarity[query] = -np.inf
+    nearest = np.argsort(-similarity)[:count]
+    for ax, index in zip(axes, [query, *nearest], strict=True):
+        right = labels[index] == labels[query]
+        ax.imshow(_as_picture(images[index]), vmin=-1.5, vmax=3)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.grid(visible=False)
+        for spine in ax.spines.values():
+            spine.set_visible(index != query)
+            spine.set_linewidth(2.5)
+            spine.set_color(PALETTE["sky"] if right else PALETTE["vermilion"])
+    return int((labels[nearest] == labels[query]).sum())
+
+
+def _as_picture(image: np.ndarray) -> np.ndarray:
+    """Return a (C, H, W) image in matplotlib's layout."""
+    return image[0] if len(image) == 1 else np.clip((image.transpose(1, 2, 0) + 2) / 4, 0, 1)
+
+
+def show(fig: Figure, *, name: str, alt: str, caption: str) -> None:
+    """Show a finished figure in the notebook, with a dark twin for the book.
+
+    Parameters
+    ----------
+    fig
+        The figure; closed afterwards.
+    name
+        Its name, unique in the book: lower case, digits, hyphens.
+    alt
+        What a reader who cannot see it needs to know, in words.
+    caption
+        The sentence below it, in Markdown.
+
+    Raises
+    ------
+    ValueError
+        For a name of another form, or an empty text.
+    """
+    _emit([fig], [""], name=name, alt=alt, caption=caption)
+
+
+def flipbook(
+    figs: Sequence[Figure], *, labels: Sequence[str], name: str, alt: str, caption: str
+) -> None:
+    """Show figures as frames under a slider; works without a kernel.
+
+    Parameters
+    ----------
+    figs
+        The frames, all of one size; closed afterwards.
+    labels
+        What the slider says at each frame.
+    name, alt, caption
+        As in :func:`show`.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two frames, labels of another number, or texts as in :func:`show`.
+    """
+    if len(figs) < 2 or len(labels) != len(figs):
+        raise ValueError(
+            f"labels must be one for each of two or more frames; "
+            f"got {len(labels)} for {len(figs)} frames"
+        )
+    _emit(figs, labels, name=name, alt=alt, caption=caption)
+
+
+def _emit(
+    figs: Sequence[Figure], labels: Sequence[str], *, name: str, alt: str, caption: str
+) -> None:
+    from IPython.display import display  # only a notebook has somewhere to show it
+
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"name must be lower case words joined by hyphens; got {name!r}")
+    for argument, text in (("alt", alt), ("caption", caption)):
+        if not text.strip():
+            raise ValueError(f"{argument} must not be empty: every figure needs it")
+    width = round(figs[0].get_figwidth() * 100)
+    frames = [
+        {"label": label, "light": _png(fig), "dark": _png(fig, dark=True)}
+        for fig, label in zip(figs, labels, strict=True)
+    ]
+    for fig in figs:
+        plt.close(fig)
+    record = {"name": name, "alt": alt, "caption": caption, "width": width, "frames": frames}
+    shown = (
+        {"image/png": frames[0]["light"]}
+        if len(frames) == 1
+        else {"text/html": _player(frames, alt, width)}
+    )
+    display({**shown, "text/plain": alt, MIME: record}, raw=True)
+
+
+def _png(fig: Figure, *, dark: bool = False) -> str:
+    if dark:
+        _recolour(fig)
+    buffer = io.BytesIO()
+    # No date and no version: the same figure is the same bytes.
+    fig.savefig(
+        buffer, dpi=DPI, facecolor=fig.get_facecolor(), metadata={"Software": None}, format="png"
+    )
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _recolour(fig: Figure) -> None:
+    """Exchange the light theme's ink, paper and rule for the dark one's, and nothing else."""
+    exchange = [(LIGHT[role], DARK[role]) for role in LIGHT]
+    artists = fig.findobj()
+    # A box around a text and the arrow of an annotation are not among the figure's artists.
+    for text in fig.findobj(Text):
+        patches = (text.get_bbox_patch(), getattr(text, "arrow_patch", None))
+        artists += [patch for patch in patches if patch is not None]
+    for artist in artists:
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            _exchange(artist, part, exchange)
+
+
+def _exchange(artist: Artist, part: str, exchange: list[tuple[str, str]]) -> None:
+    getter = getattr(artist, f"get_{part}", None)
+    setter = getattr(artist, f"set_{part}", None)
+    if getter is None or setter is None:
+        return
+    current = getter()
+    if isinstance(current, np.ndarray) and current.ndim == 2 and len(current) == 1:
+        current = current[0]
+    if not mpl.colors.is_color_like(current):
+        return
+    alpha = mpl.colors.to_rgba(current)[3]
+    for old, new in exchange:
+        if alpha > 0 and same_color(mpl.colors.to_rgb(current), old):
+            setter(mpl.colors.to_rgba(new, alpha))
+            return
+
+
+def _player(frames: list[dict[str, str]], alt: str, width: int) -> str:
+    """Return a small self-contained slider over the light frames, for a notebook elsewhere."""
+    images = "".join(
+        f'<img src="data:image/png;base64,{frame["light"]}" alt="{html.escape(alt)} '
+        f'({html.escape(frame["label"])})" style="max-width:100%;width:{width}px"'
+        f"{'' if index == 0 else ' hidden'}>"
+        for index, frame in enumerate(frames)
+    )
+    script = (
+        "const b=this.parentNode,i=+this.value;b.querySelectorAll('img')"
+        ".forEach((m,k)=>m.hidden=k!==i);"
+    )
+    return (
+        f'<div>{images}<br><input type="range" min="0" max="{len(frames) - 1}" value="0" '
+        f'aria-label="frame" oninput="{script}" style="width:min(100%,{width}px)"></div>'
+    )

@@ -1,0 +1,318 @@
+"""Encoders, projectors and predictors, and the joint embedding made of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repcollapse import _checks
+
+NORMS = ("batch", "layer", "none")
+ENCODERS = ("mlp", "conv", "resnet18")
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+def mlp(widths: Sequence[int], *, norm: str = "batch", output_norm: bool = False) -> nn.Sequential:
+    """Return a perceptron: linear, norm, ReLU on every hidden layer, linear at the end.
+
+    Parameters
+    ----------
+    widths
+        Layer widths from input to output, at least two.
+    norm
+        Normalisation of hidden layers: "batch", "layer" or "none".
+    output_norm
+        Batch-normalise the output, without learned scale and shift.
+
+    Returns
+    -------
+    nn.Sequential
+        Maps (N, widths[0]) to (N, widths[-1]).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For widths or a norm other than these.
+
+    Examples
+    --------
+    >>> mlp([8, 4, 2], norm="none")
+    Sequential(
+      (0): Linear(in_features=8, out_features=4, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=4, out_features=2, bias=True)
+    )
+    """
+    _checks.choice("norm", norm, NORMS)
+    if len(widths) < 2:
+        raise ValueError(f"widths needs at least input and output; got {list(widths)}")
+    sizes = [_checks.integer("widths", width, at_least=1) for width in widths]
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes[:-1]):
+        layers += [nn.Linear(fan_in, fan_out), *_norm(norm, fan_out), nn.ReLU()]
+    layers.append(nn.Linear(sizes[-2], sizes[-1]))
+    if output_norm:
+        layers.append(nn.BatchNorm1d(sizes[-1], affine=False))
+    return nn.Sequential(*layers)
+
+
+def _norm(norm: str, width: int) -> list[nn.Module]:
+    if norm == "none":
+        return []
+    return [nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)]
+
+
+def conv(channels: int, width: int, *, norm: str = "batch") -> nn.Sequential:
+    """Return a small convolutional encoder: three strided blocks, average pooling, a linear layer.
+
+    Parameters
+    ----------
+    channels
+        Channels of the image.
+    width
+        Width of the output.
+    norm
+        "batch", "layer" (over channels and positions) or "none".
+
+    Returns
+    -------
+    nn.Sequential
+        Maps (N, channels, H, W) to (N, width).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes or a norm other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> conv(1, 64)(torch.zeros(2, 1, 16, 16)).shape
+    torch.Size([2, 64])
+    """
+    _checks.choice("norm", norm, NORMS)
+    fan_in = _checks.integer("channels", channels, at_least=1)
+    width = _checks.integer("width", width, at_least=1)
+    layers: list[nn.Module] = []
+    for fan_out in (16, 32, 64):
+        layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))
+        if norm == "batch":
+            layers.append(nn.BatchNorm2d(fan_out))
+        elif norm == "layer":
+            layers.append(nn.GroupNorm(1, fan_out))
+        layers.append(nn.ReLU())
+        fan_in = fan_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(fan_in, width))
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al. 2016)."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(fan_out)
+        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(fan_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or fan_in != fan_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 1, stride=stride, bias=False), nn.BatchNorm2d(fan_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for (N, fan_in, H, W)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+def resnet18(channels: int = 3, *, base: int = 64) -> nn.Sequential:
+    """Return the CIFAR variant of ResNet-18: a 3 x 3 stem without pooling, output of 8 * base.
+
+    Parameters
+    ----------
+    channels
+        Channels of the image.
+    base
+        Channels after the stem; 64 in the paper.
+
+    Returns
+    -------
+    nn.Sequential
+        Maps (N, channels, H, W) to (N, 8 * base).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes other than these.
+
+    References
+    ----------
+    He et al. 2016, "Deep residual learning"; the stem as in Chen et al. 2020, appendix B.9.
+
+    Examples
+    --------
+    >>> import torch
+    >>> resnet18(base=4).eval()(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 32])
+    """
+    fan_in = _checks.integer("base", base, at_least=1)
+    stem = nn.Conv2d(
+        _checks.integer("channels", channels, at_least=1), base, 3, padding=1, bias=False
+    )
+    layers: list[nn.Module] = [stem, nn.BatchNorm2d(base), nn.ReLU()]
+    for stage in range(4):
+        fan_out = base * 2**stage
+        layers += [BasicBlock(fan_in, fan_out, stride=1 if stage == 0 else 2)]
+        layers += [BasicBlock(fan_out, fan_out, stride=1)]
+        fan_in = fan_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def encoder(
+    name: str, shape: tuple[int, int, int], *, width: int = 64, norm: str = "batch"
+) -> tuple[nn.Module, int]:
+    """Return the encoder called `name` for images of `shape`, and the width of what it returns.
+
+    Parameters
+    ----------
+    name
+        "mlp" (two hidden layers of 128), "conv" or "resnet18".
+    shape
+        (C, H, W) of one image.
+    width
+        Width of the representation; "resnet18" has its own, 512.
+    norm
+        Normalisation of hidden layers: "batch", "layer" or "none"; "resnet18" is always "batch".
+
+    Returns
+    -------
+    tuple
+        The module, mapping (N, C, H, W) to (N, width), and that width.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a name, a width or a norm other than these.
+
+    Examples
+    --------
+    >>> _, width = encoder("mlp", (1, 16, 16))
+    >>> width
+    64
+    """
+    _checks.choice("encoder", name, ENCODERS)
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (C, H, W) of one image; got {tuple(shape)}")
+    channels, height, side = shape
+    if name == "mlp":
+        inputs = channels * height * side
+        return nn.Sequential(nn.Flatten(), *mlp([inputs, 128, 128, width], norm=norm)), width
+    if name == "conv":
+        return conv(channels, width, norm=norm), width
+    if norm != "batch":
+        raise ValueError(f"norm must be 'batch' for the encoder 'resnet18'; got {norm!r}")
+    return resnet18(channels), 512
+
+
+class JointEmbedding(nn.Module):
+    """An encoder, a projector and an objective over two views of a batch.
+
+    With a predictor, with `stop_gradient` or with a momentum target, each view's prediction is
+    compared with the other view's target, and the two directions are averaged; otherwise the
+    objective sees the two projections as they are.
+
+    Parameters
+    ----------
+    encoder
+        Maps images (N, C, H, W) to representations h, (N, H).
+    projector
+        Maps representations to embeddings z, (N, D).
+    objective
+        A function of two (N, D) matrices that returns a scalar to minimise.
+    predictor
+        Maps embeddings (N, D) to predictions (N, D) of the other view's embedding.
+    stop_gradient
+        Send no gradient through the target side.
+    momentum
+        Take targets from a copy whose weights follow as m * copy + (1 - m) * weights after every
+        step (:meth:`after_step`); implies no gradient through the target side.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a momentum outside [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from repcollapse.objectives import invariance
+    >>> model = JointEmbedding(nn.Flatten(), nn.Linear(4, 2), invariance)
+    >>> views = torch.eye(4).reshape(4, 1, 2, 2)
+    >>> model(views, views).item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        objective: Objective,
+        *,
+        predictor: nn.Module | None = None,
+        stop_gradient: bool = False,
+        momentum: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.objective = objective
+        self.predictor = predictor
+        self.stop_gradient = stop_gradient
+        self.momentum = (
+            None
+            if momentum is None
+            else _checks.number("momentum", momentum, at_least=0, at_most=1)
+        )
+        self.target: nn.Module | None = None
+        if self.momentum is not None:
+            self.target = copy.deepcopy(nn.Sequential(encoder, projector)).requires_grad_(False)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return representations h and embeddings z of (N, C, H, W) images."""
+        h = self.encoder(images)
+        return h, self.projector(h)
+
+    def forward(self, view_a: Tensor, view_b: Tensor) -> Tensor:
+        """Return the objective on two views of a batch, each (N, C, H, W)."""
+        # Both views go through as one batch of 2N, so batch norm sees them together.
+        images = torch.cat([view_a, view_b])
+        _, z = self.embed(images)
+        z_a, z_b = z.chunk(2)
+        if self.predictor is None and self.target is None and not self.stop_gradient:
+            return self.objective(z_a, z_b)
+        p_a, p_b = (z if self.predictor is None else self.predictor(z)).chunk(2)
+        t_a, t_b = self._targets(images, z).chunk(2)
+        return (self.objective(p_a, t_b) + self.objective(p_b, t_a)) / 2
+
+    def _targets(self, images: Tensor, z: Tensor) -> Tensor:
+        if self.target is not None:
+            with torch.no_grad():
+                return self.target(images)
+        return z.detach() if self.stop_gradient else z
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the momentum target, if there is one, after an optimiser step."""
+        if self.target is None or self.momentum is None:
+            return
+        online: list[Any] = [*self.encoder.parameters(), *self.projector.parameters()]
+        for follower, leader in zip(self.target.parameters(), online, strict=True):
+            follower.lerp_(leader, 1 - self.momentum)

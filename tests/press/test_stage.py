@@ -1,0 +1,276 @@
+"""Staging: what a notebook's outputs become, and what the pages are given."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from press.execute import text_of
+from press.project import PressError, Project
+from press.stage import (
+    Address,
+    fill_placeholders,
+    find_address,
+    stage_notebooks,
+    transform,
+    write_config,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def sources(page: dict[str, Any]) -> list[str]:
+    return [text_of(cell) for cell in page["cells"]]
+
+
+def test_a_figure_becomes_two_files_and_a_directive(
+    make: Any, executed: Any, tmp_path: Path
+) -> None:
+    chapter = executed(
+        "01_one", make.markdown("# One"), make.code("show()", outputs=[make.figure()])
+    )
+    target = tmp_path / "target"
+    target.mkdir()
+    figures = stage_notebooks([chapter], [], target)
+    assert list(figures) == ["a-figure"]
+    names = sorted(path.name for path in (target / "figures").iterdir())
+    assert names == ["a-figure-dark.png", "a-figure-light.png", "a-figure.json"]
+    about = json.loads((target / "figures" / "a-figure.json").read_text())
+    assert about["alt"] == "A line that falls"
+    page = json.loads((target / "notebooks" / "01_one.ipynb").read_text())
+    _, code, figure = page["cells"]
+    assert code["outputs"] == []
+    assert figure["cell_type"] == "markdown"
+    assert "{rc-figure} /figures/a-figure.json" in figure["source"]
+    assert ":name: a-figure" in figure["source"]
+    assert "The loss $L$ falls." in figure["source"]
+
+
+def test_a_flipbook_has_a_file_for_each_frame_and_theme(
+    make: Any, executed: Any, tmp_path: Path
+) -> None:
+    chapter = executed(
+        "01_one", make.markdown("# One"), make.code("", outputs=[make.figure("film", 3)])
+    )
+    target = tmp_path / "target"
+    target.mkdir()
+    stage_notebooks([chapter], [], target)
+    assert len(list((target / "figures").glob("film-0?-*.png"))) == 6
+    about = json.loads((target / "figures" / "film.json").read_text())
+    assert [frame["label"] for frame in about["frames"]] == ["step 0", "step 1", "step 2"]
+
+
+def test_the_order_of_outputs_is_kept(make: Any, executed: Any) -> None:
+    said = make.display({"text/markdown": "It is **0.1**.", "text/plain": "It is 0.1."})
+    outputs = [
+        make.stream("before"),
+        make.figure(),
+        make.stream("between"),
+        make.claim_output(),
+        said,
+        make.stream("after"),
+    ]
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=outputs))
+    page = transform(chapter.read(), chapter, {"a-claim": make.claim()})
+    kinds = [
+        cell["outputs"][0]["text"] if cell["cell_type"] == "code" else text_of(cell)[:13]
+        for cell in page["cells"][1:]
+    ]
+    assert kinds == [
+        "before",
+        "````{rc-figur",
+        "between",
+        "(claim-a-clai",
+        "It is **0.1**",
+        "after",
+    ]
+    assert page["cells"][3]["metadata"]["tags"] == ["remove-input"]
+    assert len({cell["id"] for cell in page["cells"]}) == len(page["cells"])
+
+
+def test_ordinary_and_glued_outputs_stay(make: Any, executed: Any) -> None:
+    glued = make.display({"application/papermill.record/text/plain": "0.1"})
+    glued["metadata"] = {"scrapbook": {"name": "x"}}
+    html = make.display({"text/html": "<b>x</b>", "text/markdown": "x"})
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=[glued, html]))
+    page = transform(chapter.read(), chapter, {})
+    assert page["cells"][1]["outputs"] == [glued, html]
+
+
+def test_the_injected_parameters_are_hidden_and_named_under_the_title(
+    make: Any, executed: Any
+) -> None:
+    chapter = executed(
+        "01_one",
+        make.markdown("# One\n\nText."),
+        make.code("seeds = 1", "injected-parameters"),
+        parameters={"seeds": 1},
+    )
+    page = transform(chapter.read(), chapter, {})
+    assert page["cells"][1]["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
+    title = sources(page)[0]
+    assert title.startswith("# One\n\n:::{div} rc-cost")
+    assert "38 s on one core, 410 MB of memory" in title
+    assert "`seeds = 1`" in title
+    assert title.rstrip().endswith("Text.")
+
+
+def test_exercises_and_folded_solutions(make: Any, executed: Any) -> None:
+    chapter = executed(
+        "01_one",
+        make.markdown("# One"),
+        make.markdown("**Exercise 1: halve it.** What then?", "exercise"),
+        make.markdown("It falls.", "solution"),
+        make.code("x", "solution", outputs=[make.figure()]),
+        make.markdown("Go on."),
+    )
+    text = sources(transform(chapter.read(), chapter, {}))
+    assert text[1].startswith("`````{exercise} halve it\n:label: exercise-01_one-1\n")
+    assert "What then?" in text[1]
+    assert text[2] == "```{solution-start} exercise-01_one-1\n:class: dropdown\n```"
+    assert text[3:5] == ["It falls.", "x"]
+    assert "{rc-figure}" in text[5]
+    assert text[6:] == ["```{solution-end}\n```", "Go on."]
+
+
+def test_plain_exercises_and_hidden_cells_are_folded_alike(make: Any, executed: Any) -> None:
+    said = make.display({"text/markdown": "It falls."})
+    chapter = executed(
+        "01_one",
+        make.markdown("# One\n\nText.\n\n**Exercise 1.** What then?"),
+        make.code("x", "hide-cell", outputs=[said, make.figure()]),
+        make.markdown("**Exercise 2.** And then?"),
+        make.markdown("Go on."),
+        make.code("y", "hide-cell"),
+    )
+    page = transform(chapter.read(), chapter, {})
+    text = sources(page)
+    assert text[0].rstrip().endswith("Text.")
+    assert text[1].startswith("`````{exercise}")
+    assert text[2].startswith("```{solution-start} exercise-01_one-1")
+    assert text[3:5] == ["x", "It falls."]
+    assert text[6] == "```{solution-end}\n```"
+    assert text[7].startswith("`````{exercise}")
+    assert text[8:] == ["Go on.", "y"]
+    assert page["cells"][3]["metadata"]["tags"] == ["solution"]
+    assert page["cells"][-1]["metadata"]["tags"] == ["hide-cell"]
+
+
+def test_a_solution_without_exercise_is_refused(make: Any, executed: Any) -> None:
+    chapter = executed("01_one", make.markdown("# One"), make.markdown("x", "solution"))
+    with pytest.raises(PressError, match=r"01_one.ipynb: a cell tagged 'solution' comes before"):
+        transform(chapter.read(), chapter, {})
+
+
+@pytest.mark.parametrize("tag", ["hide-cell", "hide-output", "remove-output"])
+def test_a_figure_in_a_hidden_output_is_refused(make: Any, executed: Any, tag: str) -> None:
+    cell = make.code("x", tag, outputs=[make.figure()])
+    chapter = executed("01_one", make.markdown("# One"), cell)
+    with pytest.raises(PressError, match=rf"tagged {tag} shows a figure.*'solution'"):
+        transform(chapter.read(), chapter, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alt": " "}, "figure 'a-figure' has no alt"),
+        ({"caption": ""}, "figure 'a-figure' has no caption"),
+        ({"name": "A Figure"}, "figure name 'A Figure'"),
+    ],
+)
+def test_a_figure_nobody_can_refer_to_or_read_is_refused(
+    make: Any, executed: Any, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    cell = make.code("x", outputs=[make.figure(**changes)])
+    chapter = executed("01_one", make.markdown("# One"), cell)
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match=message):
+        stage_notebooks([chapter], [], tmp_path / "target")
+
+
+def test_a_figure_name_is_unique_in_the_book(make: Any, executed: Any, tmp_path: Path) -> None:
+    cells = (make.markdown("# X"), make.code("x", outputs=[make.figure()]))
+    chapters = [executed("01_one", *cells), executed("02_two", *cells)]
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match=r"02_two.*'a-figure' exists already"):
+        stage_notebooks(chapters, [], tmp_path / "target")
+
+
+def test_placeholders_are_filled(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "index.md").write_text("<!-- press:figure film -->\n\n<!-- press:matrix -->")
+    (tmp_path / "book" / "ledger.md").write_text("<!-- press:summary -->\n<!-- press:ledger -->")
+    claim = make.claim(mode="complete", remedy="negatives")
+    film = {"name": "film", "caption": "It moves."}
+    fill_placeholders(tmp_path, [claim], {"film": film})
+    index = (tmp_path / "index.md").read_text()
+    assert ":name: film-again\n:autoplay:" in index
+    assert "[reproduced](#claim-a-claim)" in index
+    ledger = (tmp_path / "book" / "ledger.md").read_text()
+    assert "**1** claims" in ledger
+    assert "(ledger-a-claim)=" in ledger
+
+
+@pytest.mark.parametrize("text", ["<!-- press:matrx -->", "<!-- press:figure nowhere -->"])
+def test_an_unknown_placeholder_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "index.md").write_text(text)
+    with pytest.raises(PressError, match=r"matrx|nowhere"):
+        fill_placeholders(tmp_path, [], {})
+
+
+def config_for(tmp_path: Path, address: Address | None) -> dict[str, Any]:
+    write_config(Project(ROOT), tmp_path, address)
+    config: dict[str, Any] = yaml.safe_load((tmp_path / "_config.yml").read_text())
+    return config
+
+
+def test_without_an_address_there_are_no_buttons(tmp_path: Path) -> None:
+    config = config_for(tmp_path, None)
+    assert config["launch_buttons"]["colab_url"] == ""
+    assert config["repository"]["url"] == ""
+    assert "use_repository_button" not in config["html"]
+    assert "sphinx_sitemap" not in config["sphinx"]["extra_extensions"]
+
+
+def test_with_an_address_the_buttons_lead_there(tmp_path: Path) -> None:
+    config = config_for(tmp_path, Address("https://github.com/someone/collapse", "main"))
+    assert config["repository"] == {"url": "https://github.com/someone/collapse", "branch": "main"}
+    assert config["launch_buttons"]["colab_url"].startswith("https://colab")
+    assert config["html"]["baseurl"] == "https://someone.github.io/collapse/"
+    assert config["sphinx"]["config"]["notfound_urls_prefix"] == "/collapse/"
+    assert "sphinx_sitemap" in config["sphinx"]["extra_extensions"]
+
+
+@pytest.mark.parametrize(
+    ("url", "site"),
+    [
+        ("https://github.com/Owner/Name", "https://owner.github.io/Name/"),
+        ("https://github.com/owner/name.git", "https://owner.github.io/name/"),
+        ("https://github.com/owner/owner.github.io", "https://owner.github.io/"),
+        ("https://example.org/owner/name", None),
+    ],
+)
+def test_where_pages_puts_the_site(url: str, site: str | None) -> None:
+    assert Address(url, "main").site == site
+
+
+def test_the_deploying_environment_comes_before_the_committed_address(tmp_path: Path) -> None:
+    pyproject = '[project]\nname = "x"\n[project.urls]\nRepository = "https://github.com/a/b"\n'
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    project = Project(tmp_path)
+    assert find_address(project, {}) == Address("https://github.com/a/b", "main")
+    fork = {"GITHUB_REPOSITORY": "c/d", "GITHUB_REF_NAME": "draft"}
+    assert find_address(project, fork) == Address("https://github.com/c/d", "draft")
+    merge = {"GITHUB_REPOSITORY": "c/d", "GITHUB_REF_NAME": "12/merge"}
+    assert find_address(project, merge) == Address("https://github.com/c/d", "main")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n[project.urls]\n')
+    assert find_address(project, {}) is None
+
+
+def test_the_committed_pyproject_can_be_asked() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        assert "urls" in tomllib.load(handle)["project"]

@@ -1,0 +1,344 @@
+"""Claims: criteria, verdicts, when none is given, and what reaches the notebook."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import IPython.display
+import numpy as np
+import pytest
+from scipy import stats
+
+from repcollapse import evidence
+from repcollapse.evidence import (
+    MIME,
+    Ledger,
+    describe,
+    every_seed,
+    interval,
+    mean_interval,
+    pm,
+    verdict,
+    within,
+)
+
+BLOCK = {0: 0.01, 1: 0.02, 2: 0.03, 3: 0.02, 4: 0.01}
+
+
+def ledger(**kwargs):
+    return Ledger(
+        "demo", **{"dataset": "digits", "steps": 400, "seeds": 5, "first_seed": 0} | kwargs
+    )
+
+
+def declare(book, id="a-claim", criterion=None, **kwargs):
+    book.claim(
+        id,
+        "A falls below B.",
+        **{
+            "source": "Doe 2020, table 1",
+            "citation": "doe2020",
+            "reported": "A 1, B 2",
+            "criterion": criterion or every_seed(below=0.05),
+        }
+        | kwargs,
+    )
+    return book
+
+
+# --- intervals and criteria
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_mean_interval_is_students(n):
+    sample = np.random.default_rng(n).standard_normal(n) + 3
+    mean, bounds = mean_interval(sample)
+    expected = stats.t.interval(0.95, n - 1, loc=sample.mean(), scale=stats.sem(sample))
+    assert mean == pytest.approx(sample.mean(), rel=1e-14)
+    assert bounds == pytest.approx(expected, rel=1e-12)
+    assert stats.ttest_1samp(sample, bounds[0]).pvalue == pytest.approx(0.05)
+
+
+def test_one_value_has_no_interval_and_equal_ones_a_point():
+    assert mean_interval([2.5]) == (2.5, None)
+    assert mean_interval([2.5] * 5) == (2.5, (2.5, 2.5))
+
+
+def test_no_values_have_no_mean():
+    with pytest.raises(ValueError, match="values must"):
+        mean_interval([])
+
+
+@pytest.mark.parametrize(
+    ("criterion", "values", "met"),
+    [
+        (every_seed(below=0.05), [0.01, 0.04], True),
+        (every_seed(below=0.05), [0.01, 0.05], False),
+        (every_seed(below=0.05), [0.0] * 9 + [0.06], False),
+        (every_seed(above=1), [1.1, 2.0], True),
+        (every_seed(above=1), [1.0, 2.0], False),
+        (every_seed(above=1, below=2), [1.1, 1.9], True),
+        (every_seed(above=1, below=2), [1.1, 2.1], False),
+        (every_seed(above=1, below=2), [0.9, 1.5], False),
+        # Mean 2, half a width of 2.48: every seed is above 0, the interval is not.
+        (every_seed(above=0), [1.0, 2.0, 3.0], True),
+        (interval(above=0), [1.0, 2.0, 3.0], False),
+        (interval(above=-0.5), [1.0, 2.0, 3.0], True),
+        (interval(below=4.5), [1.0, 2.0, 3.0], True),
+        (interval(below=4.4), [1.0, 2.0, 3.0], False),
+        # One seed below, and still the mean is safely above.
+        (interval(above=0), [-0.1, 1.0, 1.1, 1.2, 1.0, 1.1, 0.9, 1.0], True),
+        (interval(above=0), [5.0], False),
+        (within(1e-3, of=2), [2.0009], True),
+        (within(1e-3, of=2), [1.9991], True),
+        (within(1e-3, of=2), [2.0011], False),
+        (within(1e-3, of=2), [1.9989], False),
+    ],
+)
+def test_verdicts(criterion, values, met):
+    assert verdict(criterion, values) == ("reproduced" if met else "not reproduced")
+
+
+def test_criteria_in_words():
+    assert str(every_seed(above=0.1, below=0.2)) == "every seed > 0.1 and < 0.2"
+    assert str(interval(below=-1)) == "95 % interval of the mean < -1"
+    assert str(within(0.5, of=3)) == "value > 2.5 and < 3.5"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (every_seed, ValueError, "needs above, below or both; got neither"),
+        (interval, ValueError, "needs above, below or both; got neither"),
+        (lambda: within(0, of=1), ValueError, "tolerance must be above 0; got 0"),
+        (lambda: within(-1e-3, of=1), ValueError, "tolerance must be above 0; got -0.001"),
+        (lambda: within("1", of=1), TypeError, "tolerance must be a number; got str"),
+        (lambda: within(1e-3, of=math.nan), ValueError, "of must be finite; got nan"),
+        (lambda: within(1e-3, of="2"), TypeError, "of must be a number; got str"),
+        (lambda: every_seed(above="0"), TypeError, "above must be a number; got str"),
+        (lambda: every_seed(below=math.nan), ValueError, "below must be finite; got nan"),
+        (lambda: interval(above=True), TypeError, "above must be a number; got bool"),
+        (lambda: interval(above=2, below=1), ValueError, "below must be above 2; got 1"),
+    ],
+)
+def test_bad_criteria(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# --- when a claim is judged
+
+
+@pytest.mark.parametrize(
+    ("setting", "judged"),
+    [
+        ({}, True),
+        ({"first_seed": 100}, True),
+        ({"seeds": 7}, True),
+        ({"seeds": 4}, False),
+        ({"seeds": 1}, False),
+        ({"steps": 399}, False),
+        ({"steps": 4000}, False),
+        ({"dataset": "sprites"}, False),
+        ({"dataset": "fashion_mnist", "seeds": 5}, False),
+    ],
+)
+@pytest.mark.parametrize("value", [0.01, 0.9])
+def test_trained_claims_are_judged_on_the_defaults_with_five_seeds_only(setting, judged, value):
+    book = declare(ledger(**setting))
+    entry = book.entry("a-claim", dict.fromkeys(book.seeds, value))
+    outcome = "reproduced" if value < 0.05 else "not reproduced"
+    assert entry["verdict"] == (outcome if judged else "not judged")
+    # Not judged is not hidden: the numbers are there.
+    assert entry["measurements"] == [value] * len(book.seeds)
+    assert entry["mean"] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"seeds": 1}, {"dataset": "sprites"}, {"steps": 10}, {"first_seed": 100}]
+)
+def test_exact_claims_are_judged_everywhere(setting):
+    for value, outcome in ((1.0, "reproduced"), (1.2, "not reproduced")):
+        entry = declare(ledger(**setting), criterion=within(0.1, of=1)).entry("a-claim", value)
+        assert entry["verdict"] == outcome
+        assert entry["kind"] == "exact"
+        assert (entry["seeds"], entry["dataset"], entry["interval"]) == (None, None, None)
+        assert entry["measurements"] == [value] and entry["mean"] == value
+
+
+def test_a_trained_entry():
+    entry = declare(ledger(first_seed=100)).entry(
+        "a-claim", {seed + 100: value for seed, value in BLOCK.items()}
+    )
+    assert entry["kind"] == "trained"
+    assert entry["seeds"] == [100, 101, 102, 103, 104]
+    assert entry["dataset"] == "digits"
+    assert entry["measurements"] == list(BLOCK.values())
+    assert entry["mean"] == pytest.approx(0.018)
+    assert entry["interval"] == pytest.approx(list(mean_interval(BLOCK.values())[1]))
+    assert entry["expected"] == entry["verdict"] == "reproduced"
+    assert entry["chapter"] == "demo"
+
+
+def test_a_single_seed_has_no_interval():
+    assert declare(ledger(seeds=1)).entry("a-claim", {0: 0.01})["interval"] is None
+
+
+def test_what_is_expected_does_not_change_what_came_out():
+    entry = declare(ledger(), expected="not reproduced").entry("a-claim", BLOCK)
+    assert (entry["expected"], entry["verdict"]) == ("not reproduced", "reproduced")
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("measurements", "error", "message"),
+    [
+        ({0: 0.1, 1: 0.1}, ValueError, r"must be of the seeds \[0, 1, 2, 3, 4\]; got \[0, 1\]"),
+        ({s + 1: 0.1 for s in range(5)}, ValueError, r"got \[1, 2, 3, 4, 5\]"),
+        (BLOCK | {5: 0.1}, ValueError, "must be of the seeds"),
+        (BLOCK | {2: math.nan}, ValueError, "measurements of 'a-claim' must be finite"),
+        (BLOCK | {2: math.inf}, ValueError, "measurements of 'a-claim' must be finite"),
+        (0.1, TypeError, "measurements of a trained claim must be a mapping from seed"),
+        (list(BLOCK.values()), TypeError, "must be a mapping from seed"),
+    ],
+)
+def test_bad_measurements(measurements, error, message):
+    book = declare(ledger())
+    with pytest.raises(error, match=message):
+        book.entry("a-claim", measurements)
+    # A refused measurement leaves no trace.
+    assert book.entry("a-claim", BLOCK)["verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (math.nan, ValueError, "measurements of 'a-claim' must be finite"),
+        ({0: 1.0}, TypeError, "measurements of an exact claim must be one number; got a mapping"),
+    ],
+)
+def test_bad_exact_measurements(value, error, message):
+    with pytest.raises(error, match=message):
+        declare(ledger(), criterion=within(0.1, of=1)).entry("a-claim", value)
+
+
+def test_a_claim_is_declared_once_and_judged_once():
+    book = declare(ledger())
+    with pytest.raises(ValueError, match="id must be new; 'a-claim' has been declared"):
+        declare(book)
+    with pytest.raises(ValueError, match=r"id must be a declared claim, \['a-claim'\]; got 'b'"):
+        book.entry("b", BLOCK)
+    book.entry("a-claim", BLOCK)
+    with pytest.raises(ValueError, match="id must be a claim not judged before; got 'a-claim'"):
+        book.entry("a-claim", BLOCK)
+
+
+def test_expected_must_be_a_verdict():
+    for wrong in ("not judged", "yes", ""):
+        with pytest.raises(ValueError, match=r"expected must be one of .*; got"):
+            declare(ledger(), expected=wrong)
+
+
+@pytest.mark.parametrize("given", ["mode", "remedy", "outcome"])
+def test_a_place_in_the_matrix_is_complete_or_absent(given):
+    with pytest.raises(ValueError, match="mode, remedy and outcome must be given together"):
+        declare(ledger(), **{given: "prevented"})
+    with pytest.raises(ValueError, match=r"outcome must be one of .*; got 'maybe'"):
+        declare(ledger(), mode="complete", remedy="negatives", outcome="maybe")
+
+
+def test_close_names_what_was_declared_and_never_judged():
+    book = ledger()
+    for id in ("one", "two", "three"):
+        declare(book, id=id)
+    book.entry("two", BLOCK)
+    with pytest.raises(RuntimeError, match=r"declared but not judged: \['one', 'three'\]"):
+        book.close()
+    book.entry("one", BLOCK)
+    book.entry("three", BLOCK)
+    book.close()
+    ledger().close()
+
+
+# --- what reaches the notebook
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    calls = []
+
+    def display(bundle, metadata=None, raw=False):
+        assert raw
+        calls.append((bundle, metadata))
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    return calls
+
+
+FIELDS = {
+    *("id", "statement", "source", "reported", "kind", "criterion", "expected", "measurements"),
+    *("seeds", "dataset", "mean", "interval", "verdict", "chapter"),
+    *("bounds", "mode", "remedy", "unit", "citation"),
+}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_bundle(shown, exact):
+    book = declare(
+        ledger(),
+        criterion=within(0.1, of=1) if exact else every_seed(above=0.001, below=0.05),
+        mode="complete",
+        remedy="negative samples",
+        outcome="prevented",
+        unit="nats",
+    )
+    # Numbers as they come out of pandas and numpy.
+    book.judge("a-claim", np.float64(1) if exact else {s: np.float32(v) for s, v in BLOCK.items()})
+    ((bundle, _),) = shown
+    record = json.loads(json.dumps(bundle))[MIME]
+    assert set(record) >= FIELDS
+    bounds = record["bounds"]
+    assert bounds["of"] == ("value" if exact else "every seed")
+    assert (bounds["above"], bounds["below"]) == ((0.9, 1.1) if exact else (0.001, 0.05))
+    assert record["mode"] == "complete" and record["remedy"] == "negative samples"
+    assert record["citation"] == "doe2020" and record["unit"] == "nats"
+    text = bundle["text/markdown"]
+    for part in ("a-claim", "A falls below B.", "Doe 2020, table 1", "A 1, B 2", "reproduced"):
+        assert part in text
+    assert record["criterion"] in text
+
+
+def test_the_words_hold_every_number():
+    text = describe(declare(ledger()).entry("a-claim", BLOCK))
+    assert "0.018" in text and "95 % interval 0.007611 to 0.02839" in text
+    assert "seeds 0 to 4: 0.01, 0.02, 0.03, 0.02, 0.01" in text
+    text = describe(declare(ledger(dataset="sprites")).entry("a-claim", BLOCK))
+    assert "**Claim `a-claim`: not judged.**" in text
+
+
+def test_say_and_glue(shown):
+    evidence.say("Spread is **0.02**.")
+    evidence.glue("spread", "0.02")
+    (said, _), (glued, metadata) = shown
+    assert said["text/markdown"] == "Spread is **0.02**."
+    assert glued == {"application/papermill.record/text/plain": "0.02"}
+    assert metadata["scrapbook"] == {
+        "name": "spread",
+        "mime_prefix": "application/papermill.record/",
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "text"),
+    [
+        ({0: 0.10, 1: 0.12, 2: 0.14}, 2, "0.12 ± 0.05"),
+        ([1.0, 1.0], 3, "1.000 ± 0.000"),
+        ([0.5], 1, "0.5"),
+        (np.array([10.0, 12.0]), 0, "11 ± 13"),
+    ],
+)
+def test_pm(values, digits, text):
+    assert pm(values, digits) == text

@@ -1,0 +1,261 @@
+"""Encoders, heads and the joint embedding."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from repcollapse.networks import JointEmbedding, conv, encoder, mlp, resnet18
+from repcollapse.objectives import invariance, nt_xent
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def kinds(module):
+    return [type(layer) for layer in module.modules() if not list(layer.children())]
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# --- building blocks
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm), ("none", None)]
+)
+def test_mlp(norm, kind):
+    hidden = [nn.Linear, *([kind] if kind else []), nn.ReLU]
+    network = mlp([8, 6, 5, 3], norm=norm)
+    assert kinds(network) == [*hidden, *hidden, nn.Linear]
+    assert network(torch.randn(4, 8)).shape == (4, 3)
+    assert kinds(mlp([8, 3], norm=norm)) == [nn.Linear]
+
+
+def test_output_norm_is_batch_norm_without_parameters():
+    network = mlp([8, 6, 3], norm="none", output_norm=True)
+    assert isinstance(network[-1], nn.BatchNorm1d) and not network[-1].affine
+    assert parameters(network) == parameters(mlp([8, 6, 3], norm="none"))
+    z = network(100 + torch.randn(64, 8))
+    torch.testing.assert_close(z.mean(dim=0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std(dim=0, correction=0), torch.ones(3), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"), [("batch", nn.BatchNorm2d), ("layer", nn.GroupNorm), ("none", nn.ReLU)]
+)
+@pytest.mark.parametrize("side", [8, 16, 28])
+def test_conv(norm, kind, side):
+    network = conv(2, 10, norm=norm)
+    assert kind in kinds(network)
+    if norm == "none":
+        assert not {nn.BatchNorm2d, nn.GroupNorm} & set(kinds(network))
+    assert network(torch.randn(3, 2, side, side)).shape == (3, 10)
+
+
+def test_resnet18_is_that_of_cifar():
+    # Torchvision's 11,689,512 less the classifier (513,000) and the 7 x 7 stem (9,408), with a
+    # 3 x 3 stem (1,728).
+    assert parameters(resnet18()) == 11_168_832 == 11_689_512 - 513_000 - 9_408 + 1_728
+    assert sum(isinstance(layer, nn.Conv2d) for layer in resnet18(base=2).modules()) == 20
+    assert nn.MaxPool2d not in kinds(resnet18(base=2))
+
+
+def test_resnet18_halves_the_side_three_times():
+    network = resnet18(base=4)
+    assert network[:-2](torch.zeros(2, 3, 32, 32)).shape == (2, 32, 4, 4)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 32)
+    assert resnet18(1, base=4)(torch.zeros(2, 1, 16, 16)).shape == (2, 32)
+
+
+def test_every_parameter_of_resnet18_gets_a_gradient():
+    network = resnet18(base=4)
+    network(torch.randn(4, 3, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_encoders(name, norm):
+    module, width = encoder(name, (3, 12, 16), width=20, norm=norm)
+    assert width == 20
+    assert module(torch.randn(2, 3, 12, 16)).shape == (2, 20)
+    has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    assert has_batch_norm == (norm == "batch")
+
+
+def test_resnet18_by_name_has_its_own_width():
+    module, width = encoder("resnet18", (1, 32, 32))
+    assert width == 512 == module.eval()(torch.zeros(1, 1, 32, 32)).shape[1]
+
+
+# --- the joint embedding
+
+IMAGES = (6, 1, 3, 3)
+
+
+def parts(norm="none"):
+    return nn.Sequential(nn.Flatten(), *mlp([9, 8, 5], norm=norm)), mlp([5, 7, 4], norm=norm)
+
+
+def joint(objective=invariance, *, norm="none", **kwargs):
+    return JointEmbedding(*parts(norm), objective, **kwargs)
+
+
+def gradients(model, *views):
+    model.zero_grad()
+    model(*views).backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_plain_is_the_objective_of_the_projections():
+    model, (a, b) = joint(nt_xent), torch.randn(2, *IMAGES)
+    z_a, z_b = (model.projector(model.encoder(view)) for view in (a, b))
+    torch.testing.assert_close(model(a, b), nt_xent(z_a, z_b))
+    h, z = model.embed(a)
+    assert torch.equal(h, model.encoder(a)) and torch.equal(z, model.projector(h))
+    assert set(gradients(model, a, b)) == {n for n, _ in model.named_parameters()}
+
+
+def test_batch_norm_sees_both_views_together():
+    model = joint(norm="batch")
+    model.projector = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, affine=False))
+    seen = []
+    model.objective = lambda z_a, z_b: seen.append((z_a, z_b)) or z_a.sum()
+    a, b = torch.randn(IMAGES), torch.randn(IMAGES) + 3
+    model(a, b)
+    z_a, z_b = (z.detach() for z in seen[0])
+    torch.testing.assert_close(torch.cat([z_a, z_b]).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    assert float((z_a.mean(0) - z_b.mean(0)).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("objective", [invariance, nt_xent])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_stop_gradient_without_a_predictor_halves_the_gradient_and_does_no_more(objective, norm):
+    model = joint(objective, norm=norm).double()
+    views = torch.randn(2, *IMAGES, dtype=torch.float64)
+    full = gradients(model, *views)
+    loss = model(*views)
+    model.stop_gradient = True
+    half = gradients(model, *views)
+    assert model(*views).item() == pytest.approx(loss.item(), rel=1e-12)
+    assert set(half) == set(full)
+    assert max(float(g.abs().max()) for g in full.values()) > 1e-4
+    for name, gradient in full.items():
+        torch.testing.assert_close(half[name], gradient / 2, rtol=1e-10, atol=1e-14)
+
+
+def test_a_predictor_sees_one_side_and_the_target_the_other():
+    views = torch.randn(2, *IMAGES, dtype=torch.float64)
+    model = joint(predictor=mlp([4, 3, 4], norm="none"), stop_gradient=True).double()
+    z_a, z_b = (model.embed(view)[1] for view in views)
+    p_a, p_b = model.predictor(z_a), model.predictor(z_b)
+    by_hand = (invariance(p_a, z_b.detach()) + invariance(p_b, z_a.detach())) / 2
+    torch.testing.assert_close(model(*views), by_hand)
+    measured = gradients(model, *views)
+    expected = torch.autograd.grad(by_hand, list(model.parameters()))
+    for one, other in zip(measured.values(), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    model.stop_gradient = False
+    through = gradients(model, *views)
+    assert any(not torch.allclose(through[n], measured[n]) for n in through)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
+def test_the_momentum_target_moves_by_the_average_and_gets_no_gradient(momentum):
+    model = joint(momentum=momentum)
+    before = [p.clone() for p in model.target.parameters()]
+    for follower, leader in zip(
+        before, [*model.encoder.parameters(), *model.projector.parameters()], strict=True
+    ):
+        assert torch.equal(follower, leader)
+    assert not any(p.requires_grad for p in model.target.parameters())
+    measured = gradients(model, *torch.randn(2, *IMAGES))
+    assert not any(name.startswith("target.") for name in measured)
+    assert {name.split(".")[0] for name in measured} == {"encoder", "projector"}
+    with torch.no_grad():
+        for p in [*model.encoder.parameters(), *model.projector.parameters()]:
+            p.add_(1.0)
+    model.after_step()
+    for old, follower in zip(before, model.target.parameters(), strict=True):
+        torch.testing.assert_close(follower, old + (1 - momentum))
+
+
+def test_the_momentum_target_makes_the_targets():
+    model, (a, b) = joint(momentum=0.5).double(), torch.randn(2, *IMAGES, dtype=torch.float64)
+    with torch.no_grad():
+        for p in model.target.parameters():
+            p.mul_(0.7)
+        t_a, t_b = model.target(a), model.target(b)
+    z_a, z_b = model.embed(a)[1], model.embed(b)[1]
+    torch.testing.assert_close(model(a, b), (invariance(z_a, t_b) + invariance(z_b, t_a)) / 2)
+
+
+def test_the_momentum_target_shares_no_tensor():
+    model = joint(norm="batch", momentum=0.9)
+    own = {
+        t.data_ptr()
+        for part in (model.encoder, model.projector)
+        for t in part.state_dict().values()
+    }
+    theirs = list(model.target.state_dict().values())
+    assert own.isdisjoint(t.data_ptr() for t in theirs)
+    frozen = copy.deepcopy(model.target.state_dict())
+    model.train()
+    model.embed(torch.randn(IMAGES) + 5)
+    for name, value in model.target.state_dict().items():
+        assert torch.equal(value, frozen[name])
+
+
+def test_after_step_without_a_target_changes_nothing():
+    model = joint()
+    before = copy.deepcopy(model.state_dict())
+    model.after_step()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.target is None
+
+
+# --- bad arguments
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mlp([4]), ValueError, r"widths needs at least input and output; got \[4\]"),
+        (lambda: mlp([4, 0]), ValueError, "widths must be at least 1; got 0"),
+        (lambda: mlp([4, 2.0]), TypeError, "widths must be an integer; got float"),
+        (lambda: mlp([4, True]), TypeError, "widths must be an integer; got bool"),
+        (lambda: mlp([4, 2], norm="group"), ValueError, r"norm must be one of \['batch', 'layer'"),
+        (lambda: conv(0, 4), ValueError, "channels must be at least 1; got 0"),
+        (lambda: conv(1, 4.5), TypeError, "width must be an integer; got float"),
+        (lambda: conv(1, 4, norm="x"), ValueError, "norm must be one of .*; got 'x'"),
+        (lambda: resnet18(0), ValueError, "channels must be at least 1; got 0"),
+        (lambda: resnet18(base="64"), TypeError, "base must be an integer; got str"),
+        (lambda: encoder("vit", (1, 8, 8)), ValueError, "encoder must be one of .*; got 'vit'"),
+        (lambda: encoder("mlp", (1, 8, 8), norm="x"), ValueError, "norm must be one of"),
+        (lambda: encoder("mlp", (1, 8, 8), width=0), ValueError, "width"),
+        (
+            lambda: encoder("resnet18", (3, 8, 8), norm="layer"),
+            ValueError,
+            "norm must be 'batch' for the encoder 'resnet18'; got 'layer'",
+        ),
+        (lambda: encoder("mlp", (8, 8)), ValueError, r"shape must be .*got \(8, 8\)"),
+        (lambda: joint(momentum=1.5), ValueError, "momentum must be .* at most 1; got 1.5"),
+        (lambda: joint(momentum=-0.1), ValueError, "momentum must be at least 0 .*; got -0.1"),
+        (lambda: joint(momentum=float("nan")), ValueError, "momentum must be .*; got nan"),
+        (lambda: joint(momentum=True), TypeError, "momentum must be a number; got bool"),
+        (lambda: joint(momentum="0.9"), TypeError, "momentum must be a number; got str"),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

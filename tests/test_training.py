@@ -1,0 +1,395 @@
+"""The training loop: determinism, what it records, what it leaves alone."""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from repcollapse import data, diagnostics, training
+from repcollapse.networks import JointEmbedding
+from repcollapse.objectives import invariance, nt_xent, vicreg
+from repcollapse.training import Recipe, checkpoints, compare, embed_views, pick_device, train
+from repcollapse.views import banks
+
+SMALL = {"width": 8, "dimension": 6, "batch_size": 32}
+INSTRUMENTS = [
+    *("raw_std", "feature_std", "spread", "mean_share", "stable_rank", "participation_ratio"),
+    *("effective_rank", "rankme", "alignment", "uniformity", "intraclass_correlation"),
+]
+
+
+def recipe(objective=nt_xent, **kwargs):
+    return Recipe(objective, **SMALL | kwargs)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", n_train=80, n_test=40)
+
+
+@pytest.fixture(scope="module")
+def tiny(digits):
+    return banks(digits, views=3, test_views=3, side=8)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    monkeypatch.setattr(training, "tqdm", functools.partial(tqdm, disable=True))
+
+
+def fit(tiny, arm=None, **kwargs):
+    return train(arm or recipe(), *tiny, **{"steps": 12, "device": "cpu"} | kwargs)
+
+
+# --- one run
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(tiny):
+    one, two = fit(tiny, keep=[7]), fit(tiny, keep=[7])
+    pd.testing.assert_frame_equal(one.history, two.history, check_exact=True)
+    np.testing.assert_array_equal(one.losses, two.losses)
+    assert torch.equal(one.embeddings[7], two.embeddings[7])
+    for a, b in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_seed_gives_another_run(tiny):
+    one, two = fit(tiny), fit(tiny, seed=1)
+    # Already before the first step: the seed governs initialisation, and later the order.
+    assert one.history["spread"][0] != two.history["spread"][0]
+    assert not np.isclose(one.losses, two.losses).any()
+
+
+def test_global_random_states_are_neither_read_nor_moved(tiny):
+    torch.manual_seed(5)
+    first = fit(tiny, steps=3)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    torch.manual_seed(6)
+    moved = torch.get_rng_state()
+    second = fit(tiny, steps=3)
+    assert torch.equal(torch.get_rng_state(), moved)
+    assert (np.random.get_state()[1] == before[1]).all()
+    np.testing.assert_array_equal(first.losses, second.losses)
+    compare({"a": recipe()}, dataset=data.load("digits", n_train=40, n_test=20), seeds=1, steps=1,
+            device="cpu")  # fmt: skip
+    assert torch.equal(torch.get_rng_state(), moved)
+
+
+def test_history_holds_the_instruments_at_the_checkpoints(tiny):
+    run = fit(tiny, steps=12)
+    assert list(run.history.columns) == ["step", "loss", *INSTRUMENTS]
+    assert run.history["step"].tolist() == [0, 5, 10, 12]
+    assert run.losses.shape == (12,) and np.isfinite(run.losses).all()
+    # The loss beside a reading is that of the step before it; before the first there is none.
+    assert np.isnan(run.history["loss"][0])
+    np.testing.assert_array_equal(run.history["loss"][1:], run.losses[[4, 9, 11]])
+    assert run.seconds > 0
+    read = diagnostics.instruments(embed_views(run.model, tiny[1])[1])
+    assert run.history.iloc[-1][INSTRUMENTS].to_dict() == read
+
+
+def test_training_minimises_the_loss(tiny):
+    losses = fit(tiny, steps=60, arm=recipe(lr=5e-3)).losses
+    assert losses[-10:].mean() < losses[:5].mean() - 0.2
+
+
+def test_steps_zero_leaves_the_model_untrained(tiny):
+    run = fit(tiny, steps=0)
+    assert run.history["step"].tolist() == [0]
+    assert len(run.losses) == 0
+    assert np.isnan(run.history["loss"][0])
+    torch.manual_seed(0)
+    for trained, fresh in zip(
+        run.model.parameters(), recipe().build(tiny[0].shape).parameters(), strict=True
+    ):
+        assert torch.equal(trained, fresh)
+
+
+def test_keep_adds_embeddings_and_readings(tiny):
+    run = fit(tiny, steps=8, keep=(3, 8, 99))
+    assert sorted(run.embeddings) == [3, 8]
+    assert run.history["step"].tolist() == [0, 3, 5, 8]
+    assert run.embeddings[3].shape == (40, 6) and not run.embeddings[3].requires_grad
+    torch.testing.assert_close(run.embeddings[8], embed_views(run.model, tiny[1])[1][0])
+    assert diagnostics.spread(run.embeddings[3]) == run.history["spread"][1]
+    # Reading more often changes nothing.
+    np.testing.assert_array_equal(run.losses, fit(tiny, steps=8).losses)
+
+
+def test_a_bar_that_was_given_advances_once_a_step(tiny):
+    with tqdm(total=5, file=io.StringIO()) as bar:
+        fit(tiny, steps=5, progress=bar)
+        assert bar.n == 5
+
+
+def test_the_rate_follows_a_cosine_to_zero(tiny, monkeypatch):
+    rates = []
+    step = training._step
+
+    def spy(model, optimizer, *rest):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(model, optimizer, *rest)
+
+    monkeypatch.setattr(training, "_step", spy)
+    fit(tiny, steps=10, arm=recipe(lr=0.1))
+    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(10) / 10)), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(0, [0]), (1, [0, 1]), (5, [0, 5]), (30, [0, 5, 10, 20, 30]),
+     (400, [0, 5, 10, 20, 50, 100, 200, 400]), (1000, [0, 5, 10, 20, 50, 100, 200, 500, 1000])],
+)  # fmt: skip
+def test_checkpoints(steps, expected):
+    assert checkpoints(steps) == expected
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_recipes_of_all_kinds_train(tiny, momentum, predictor):
+    arm = recipe(invariance, predictor=predictor, stop_gradient=True, momentum=momentum)
+    run = fit(tiny, arm=arm, steps=3)
+    assert np.isfinite(run.losses).all()
+    assert (run.model.target is None) == (momentum is None)
+    assert (run.model.predictor is None) == (not predictor)
+
+
+def test_the_momentum_target_follows_during_training(tiny):
+    run = fit(tiny, arm=recipe(momentum=0.5), steps=3)
+    torch.manual_seed(0)
+    fresh = recipe(momentum=0.5).build(tiny[0].shape)
+    target, start = (next(m.target.parameters()) for m in (run.model, fresh))
+    online = next(run.model.encoder.parameters())
+    assert not torch.equal(target, start) and not torch.equal(target, online)
+
+
+@pytest.mark.parametrize(("projector", "dimension"), [("mlp", 6), ("linear", 6), ("none", 8)])
+def test_projectors(projector, dimension):
+    model = recipe(projector=projector).build((1, 8, 8))
+    h, z = model.embed(torch.randn(4, 1, 8, 8))
+    assert h.shape == (4, 8) and z.shape == (4, dimension)
+    assert isinstance(model, JointEmbedding)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "conv"])
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_norms_reach_every_part(encoder, norm):
+    model = recipe(encoder=encoder, norm=norm, predictor=True).build((1, 8, 8))
+    parts = (model.encoder, model.projector, model.predictor)
+    for part in parts:
+        found = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in part.modules())
+        assert found == (norm == "batch")
+
+
+def test_embed_views_is_in_evaluation_mode_and_views_first(tiny):
+    model = fit(tiny, steps=2).model
+    model.train()
+    h, z = embed_views(model, tiny[1])
+    assert not model.training
+    assert h.shape == (3, 40, 8) and z.shape == (3, 40, 6)
+    torch.testing.assert_close(z[2], model.embed(tiny[1].views[:, 2])[1])
+    assert embed_views(model, tiny[1], 2)[1].shape == (2, 40, 6)
+    assert not z.requires_grad
+
+
+# --- batch norm before the first step
+
+
+def test_calibration_makes_the_untrained_reading_that_of_training_mode(tiny):
+    """With running statistics of 0 and 1 an untrained network reads half collapsed."""
+    calibrated = fit(tiny, steps=0)
+    torch.manual_seed(0)
+    raw = recipe().build(tiny[0].shape)
+    uncalibrated = diagnostics.instruments(embed_views(raw, tiny[1])[1])
+    model = calibrated.model.train()
+    with torch.no_grad():
+        z = model.embed(tiny[1].views[:, 0])[1]
+    reading = calibrated.history.iloc[0]
+    assert reading["raw_std"] == pytest.approx(float(z.std(dim=0).mean()), rel=0.3)
+    assert uncalibrated["raw_std"] < 0.6 * reading["raw_std"]
+    assert uncalibrated["spread"] < 0.6 * reading["spread"]
+
+
+def test_calibration_keeps_momentum_and_learns_nothing(tiny):
+    torch.manual_seed(0)
+    model = recipe().build(tiny[0].shape)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    training.calibrate_batch_norm(model, tiny[0])
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert [norm.momentum for norm in norms] == [0.1] * len(norms)
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+    assert all(int(norm.num_batches_tracked) == 8 for norm in norms)
+
+
+# --- failures
+
+
+def test_a_loss_that_is_not_finite_stops_training(tiny):
+    def broken(z_a, z_b):
+        return nt_xent(z_a, z_b) * float("nan")
+
+    with pytest.raises(FloatingPointError, match="loss is no longer finite: nan"):
+        fit(tiny, arm=recipe(broken))
+
+
+def test_a_rate_far_too_high_is_an_error_and_no_nan_curve(tiny):
+    with pytest.raises((FloatingPointError, ValueError), match="finite"):
+        fit(tiny, arm=recipe(vicreg, lr=1e30, norm="none"), steps=5)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"steps": -1}, ValueError, "steps must be at least 0; got -1"),
+        ({"steps": 2.5}, TypeError, "steps must be an integer; got float"),
+        ({"steps": True}, TypeError, "steps must be an integer; got bool"),
+        ({"device": "tpu9"}, ValueError, "device must be 'auto' or a torch device.*; got 'tpu9'"),
+        ({"arm": recipe(projector="big")}, ValueError, "projector must be one of .*; got 'big'"),
+        ({"arm": recipe(encoder="vit")}, ValueError, "encoder must be one of .*; got 'vit'"),
+        ({"arm": recipe(norm="group")}, ValueError, "norm must be one of .*; got 'group'"),
+        ({"arm": recipe(batch_size=500)}, ValueError, "batch_size must be .* at most 80; got 500"),
+        ({"arm": recipe(dimension=0)}, ValueError, "must be at least 1; got 0"),
+        ({"arm": recipe(momentum=2)}, ValueError, "momentum must be .*; got 2"),
+    ],
+)
+def test_bad_arguments(tiny, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        fit(tiny, **kwargs)
+
+
+def test_seed_must_be_a_number(tiny):
+    with pytest.raises(TypeError, match="seed must be an integer; got str"):
+        fit(tiny, seed="0")
+
+
+def test_pick_device():
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for unknown in ("gpu", "cuda:99", 3.5):
+        with pytest.raises(ValueError, match="device must be 'auto' or a torch device"):
+            pick_device(unknown)
+
+
+# --- several arms
+
+
+@pytest.fixture(scope="module")
+def comparison(digits):
+    arms = {"simclr": recipe(), "none": recipe(invariance, norm="none")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "tqdm", functools.partial(tqdm, disable=True))
+        return compare(
+            arms, dataset=digits, seeds=2, first_seed=3, steps={"simclr": 6, "none": 4},
+            keep=[4], device="cpu",
+        )  # fmt: skip
+
+
+def test_frames_are_tidy(comparison):
+    assert comparison.arms == ["simclr", "none"]
+    assert comparison.seeds == [3, 4]
+    keys = comparison.history[["arm", "seed", "step"]]
+    assert not keys.duplicated().any()
+    readings = keys.groupby(["arm", "seed"])["step"].apply(list).to_dict()
+    assert readings == {
+        **{("simclr", s): [0, 4, 5, 6] for s in (3, 4)},
+        **{("none", s): [0, 4] for s in (3, 4)},
+    }
+    assert set(comparison.history.columns) == {"arm", "seed", "step", "loss", *INSTRUMENTS}
+    assert len(comparison.final) == 4
+    assert set(comparison.final.columns) == set(comparison.history.columns) | {
+        *("linear_probe_h", "linear_probe_z", "resolution_probe_h", "resolution_probe_z", "knn_z")
+    }
+    assert comparison.final["step"].tolist() == [6, 4, 6, 4]
+
+
+def test_baselines(comparison):
+    assert comparison.baselines["seed"].tolist() == [3, 4]
+    scores = comparison.baselines.drop(columns="seed")
+    assert {"chance", "pixels", "pixels_resolution", "untrained_linear_probe_h"} <= set(scores)
+    assert ((scores >= 0) & (scores <= 1)).all(axis=None)
+    assert (scores["pixels"] > scores["chance"]).all()
+
+
+def test_values_are_those_of_the_final_frame_by_seed(comparison):
+    values = comparison.values("none", "spread")
+    assert list(values) == [3, 4]
+    rows = comparison.final.set_index(["arm", "seed"])["spread"]
+    assert values == {seed: rows["none", seed] for seed in (3, 4)}
+    assert all(type(value) is float for value in values.values())
+    last = comparison.history[comparison.history["step"] == 4].set_index(["arm", "seed"])["spread"]
+    assert values[4] == last["none", 4]
+
+
+def test_runs_and_banks_are_kept_by_arm_and_seed(comparison):
+    assert set(comparison.runs) == {(a, s) for a in ("simclr", "none") for s in (3, 4)}
+    assert set(comparison.test_banks) == set(comparison.train_banks) == {3, 4}
+    assert set(comparison.runs["simclr", 3].embeddings) == {4}
+    assert not torch.equal(comparison.test_banks[3].views, comparison.test_banks[4].views)
+
+
+def test_an_arm_is_the_run_of_its_own(comparison):
+    """Neither the other arms nor the other seeds leave a trace."""
+    banks_ = comparison.train_banks[4], comparison.test_banks[4]
+    alone = train(recipe(), *banks_, steps=6, seed=4, device="cpu", keep=[4])
+    together = comparison.runs["simclr", 4]
+    pd.testing.assert_frame_equal(alone.history, together.history, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("arm", "column", "message"),
+    [
+        ("byol", "spread", r"arm must be one of \['none', 'simclr'\]; got 'byol'"),
+        ("none", "rank", r"column must be one of .*; got 'rank'"),
+    ],
+)
+def test_values_that_are_not_there(comparison, arm, column, message):
+    with pytest.raises(ValueError, match=message):
+        comparison.values(arm, column)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"arms": {}}, ValueError, "arms must name at least one recipe; got none"),
+        ({"seeds": 0}, ValueError, "seeds must be at least 1; got 0"),
+        ({"seeds": "5"}, TypeError, "seeds must be an integer; got str"),
+        ({"first_seed": -1}, ValueError, "first_seed must be at least 0; got -1"),
+        ({"steps": {"b": 3}}, ValueError, r"steps must name every arm; it lacks \['a'\]"),
+        ({"steps": -2}, ValueError, "steps must be at least 0; got -2"),
+        ({"steps": "many"}, TypeError, "steps must be an integer; got str"),
+        ({"dataset": "imagenet"}, ValueError, "must be one of .*; got 'imagenet'"),
+        ({"device": "tpu9"}, ValueError, "device must be 'auto'"),
+    ],
+)
+def test_bad_comparisons(digits, kwargs, error, message):
+    arguments = {"arms": {"a": recipe()}, "dataset": digits, "seeds": 1, "steps": 1,
+                 "device": "cpu"} | kwargs  # fmt: skip
+    with pytest.raises(error, match=message):
+        compare(**arguments)
+
+
+# --- what the chapters say, in small
+
+
+def test_invariance_alone_collapses_and_negatives_prevent_it(tiny):
+    shared = {"norm": "none", "lr": 5e-3}
+    collapsed = fit(tiny, steps=150, arm=recipe(invariance, **shared)).history.iloc[-1]
+    alive = fit(tiny, steps=150, arm=recipe(nt_xent, **shared)).history.iloc[-1]
+    assert collapsed["spread"] < 0.1
+    assert alive["spread"] > 0.6
+    assert collapsed["loss"] < 0.05
+
+
+def test_recipes_are_values():
+    arm = recipe()
+    assert replace(arm, lr=1.0).lr == 1.0 and arm.lr == 2e-3
+    with pytest.raises(AttributeError):
+        arm.lr = 1.0
