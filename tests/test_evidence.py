@@ -103,7 +103,7 @@ def test_verdicts(criterion, values, met):
 def test_criteria_in_words():
     assert str(every_seed(above=0.1, below=0.2)) == "every seed > 0.1 and < 0.2"
     assert str(interval(below=-1)) == "95 % interval of the mean < -1"
-    assert str(within(0.5, of=3)) == "value > 2.5 and < 3.5"
+    assert str(within(0.5, of=3)) == "value within 0.5 of 3"
 
 
 @pytest.mark.parametrize(

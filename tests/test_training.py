@@ -68,6 +68,21 @@ def test_another_seed_gives_another_run(tiny):
     assert not np.isclose(one.losses, two.losses).any()
 
 
+def test_the_seed_governs_the_order_of_batches_too(tiny, monkeypatch):
+    starts = []
+    step = training._step
+
+    def spy(*arguments):
+        starts.append(arguments[-1].get_state())
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "_step", spy)
+    for seed in (0, 0, 1):
+        fit(tiny, steps=1, seed=seed)
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
 def test_global_random_states_are_neither_read_nor_moved(tiny):
     torch.manual_seed(5)
     first = fit(tiny, steps=3)

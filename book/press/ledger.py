@@ -328,26 +328,28 @@ def page(claims: Sequence[Claim]) -> str:
 
 
 def matrix(claims: Sequence[Claim]) -> str:
-    """Modes by remedies: each cell says what this build found, and links to it."""
+    """Remedies (rows) by modes (columns): each cell says what this build found, and links to it.
+
+    Remedies are rows because they are many and modes are few: the table stays narrow.
+    """
     entries = [claim for claim in claims if claim.mode and claim.remedy]
     if not entries:
         return ""
     modes = list(dict.fromkeys(claim.mode for claim in entries))
     remedies = list(dict.fromkeys(claim.remedy for claim in entries))
     lines = [
-        "| mode | " + " | ".join(str(remedy) for remedy in remedies) + " |",
-        "|---|" + "---|" * len(remedies),
+        "| remedy | " + " | ".join(str(mode) for mode in modes) + " |",
+        "|:--|" + ":--|" * len(modes),
     ]
-    for mode in modes:
-        cells = []
-        for remedy in remedies:
-            found = [claim for claim in entries if (claim.mode, claim.remedy) == (mode, remedy)]
-            cells.append(
-                ", ".join(
-                    f"{SYMBOLS[claim.verdict]} [{claim.verdict}](#claim-{claim.id})"
-                    for claim in found
-                )
-                or "not tested"
+    for remedy in remedies:
+        cells = [
+            ", ".join(
+                f"{SYMBOLS[claim.verdict]} [{claim.verdict}](#claim-{claim.id})"
+                for claim in entries
+                if (claim.mode, claim.remedy) == (mode, remedy)
             )
-        lines.append(f"| **{mode}** | " + " | ".join(cells) + " |")
+            or "not tested"
+            for mode in modes
+        ]
+        lines.append(f"| **{remedy}** | " + " | ".join(cells) + " |")
     return "\n".join(lines)

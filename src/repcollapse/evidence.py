@@ -93,11 +93,11 @@ def within(tolerance: float, *, of: float) -> Criterion:
     Examples
     --------
     >>> str(within(1e-6, of=1.5158424))
-    'value > 1.515841 and < 1.515843'
+    'value within 1e-06 of 1.515842'
     """
     tolerance = _checks.number("tolerance", tolerance, above=0)
     of = _checks.number("of", of)
-    return _bounded("value", of - tolerance, of + tolerance)
+    return Criterion("value", of - tolerance, of + tolerance, target=of, tolerance=tolerance)
 
 
 def _bounded(of: str, above: float | None, below: float | None) -> Criterion:

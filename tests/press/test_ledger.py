@@ -180,10 +180,10 @@ def test_the_matrix_links_modes_and_remedies_to_claims(make: Any) -> None:
         make.claim("d"),
     ]
     assert ledger.matrix(claims).splitlines() == [
-        "| mode | negatives | variance |",
-        "|---|---|---|",
-        "| **complete** | ✓ [reproduced](#claim-a), ✗ [not reproduced](#claim-b) | not tested |",
-        "| **dimensional** | not tested | ✓ [reproduced](#claim-c) |",
+        "| remedy | complete | dimensional |",
+        "|:--|:--|:--|",
+        "| **negatives** | ✓ [reproduced](#claim-a), ✗ [not reproduced](#claim-b) | not tested |",
+        "| **variance** | not tested | ✓ [reproduced](#claim-c) |",
     ]
 
 
