@@ -41,7 +41,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as parent:
         clone = Path(parent) / "book"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        rows = [("`make book` on a fresh clone, installation included", timed(["make", "book"], clone))]
+        rows = [
+            ("`make book` on a fresh clone, installation included", timed(["make", "book"], clone))
+        ]
         rows.append(("`make book` again, nothing changed", timed(["make", "book"], clone)))
         touch_chapter(clone)
         rows.append((f"`make book` after a change of `{CHANGED}`", timed(["make", "book"], clone)))

@@ -240,7 +240,7 @@ def test_after_step_without_a_target_changes_nothing():
         (lambda: conv(1, 4, norm="x"), ValueError, "norm must be one of .*; got 'x'"),
         (lambda: resnet18(0), ValueError, "channels must be at least 1; got 0"),
         (lambda: resnet18(base="64"), TypeError, "base must be an integer; got str"),
-        (lambda: encoder("vit", (1, 8, 8)), ValueError, "encoder must be one of .*; got 'vit'"),
+        (lambda: encoder("vit", (1, 8, 8)), ValueError, "name must be one of .*; got 'vit'"),
         (lambda: encoder("mlp", (1, 8, 8), norm="x"), ValueError, "norm must be one of"),
         (lambda: encoder("mlp", (1, 8, 8), width=0), ValueError, "width"),
         (

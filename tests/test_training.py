@@ -129,7 +129,7 @@ def test_steps_zero_leaves_the_model_untrained(tiny):
 
 
 def test_keep_adds_embeddings_and_readings(tiny):
-    run = fit(tiny, steps=8, keep=(3, 8, 99))
+    run = fit(tiny, steps=8, keep=(3, 8))
     assert sorted(run.embeddings) == [3, 8]
     assert run.history["step"].tolist() == [0, 3, 5, 8]
     assert run.embeddings[3].shape == (40, 6) and not run.embeddings[3].requires_grad
@@ -137,6 +137,11 @@ def test_keep_adds_embeddings_and_readings(tiny):
     assert diagnostics.spread(run.embeddings[3]) == run.history["spread"][1]
     # Reading more often changes nothing.
     np.testing.assert_array_equal(run.losses, fit(tiny, steps=8).losses)
+
+
+def test_keep_beyond_the_last_step_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"keep must name steps up to 8; got \[99\]"):
+        fit(tiny, steps=8, keep=(3, 99))
 
 
 def test_a_bar_that_was_given_advances_once_a_step(tiny):
@@ -268,7 +273,7 @@ def test_a_rate_far_too_high_is_an_error_and_no_nan_curve(tiny):
         ({"steps": True}, TypeError, "steps must be an integer; got bool"),
         ({"device": "tpu9"}, ValueError, "device must be 'auto' or a torch device.*; got 'tpu9'"),
         ({"arm": recipe(projector="big")}, ValueError, "projector must be one of .*; got 'big'"),
-        ({"arm": recipe(encoder="vit")}, ValueError, "encoder must be one of .*; got 'vit'"),
+        ({"arm": recipe(encoder="vit")}, ValueError, "name must be one of .*; got 'vit'"),
         ({"arm": recipe(norm="group")}, ValueError, "norm must be one of .*; got 'group'"),
         ({"arm": recipe(batch_size=500)}, ValueError, "batch_size must be .* at most 80; got 500"),
         ({"arm": recipe(dimension=0)}, ValueError, "must be at least 1; got 0"),
@@ -377,7 +382,7 @@ def test_values_that_are_not_there(comparison, arm, column, message):
         ({"seeds": 0}, ValueError, "seeds must be at least 1; got 0"),
         ({"seeds": "5"}, TypeError, "seeds must be an integer; got str"),
         ({"first_seed": -1}, ValueError, "first_seed must be at least 0; got -1"),
-        ({"steps": {"b": 3}}, ValueError, r"steps must name every arm; it lacks \['a'\]"),
+        ({"steps": {"b": 3}}, ValueError, r"steps must name exactly the arms \['a'\]; got \['b'\]"),
         ({"steps": -2}, ValueError, "steps must be at least 0; got -2"),
         ({"steps": "many"}, TypeError, "steps must be an integer; got str"),
         ({"dataset": "imagenet"}, ValueError, "must be one of .*; got 'imagenet'"),

@@ -1,7 +1,7 @@
 /* Flipbooks: a slider and a button that plays the frames once. Everything else is the page's own. */
 (() => {
   "use strict";
-  const INTERVAL = 650;
+  const INTERVAL = 1100;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   function build(book, number) {

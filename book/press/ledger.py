@@ -15,7 +15,6 @@ REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
 NOT_JUDGED = "not judged"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_JUDGED)
-SYMBOLS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", NOT_JUDGED: "–"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Claim:
     bounds: dict[str, Any] = field(default_factory=dict)
     mode: str | None = None
     remedy: str | None = None
+    outcome: str | None = None
     unit: str | None = None
     citation: str | None = None
     blocks: tuple[Block, ...] = ()
@@ -66,7 +66,7 @@ class Claim:
 
 
 REQUIRED = tuple(item.name for item in fields(Claim))[:14]
-OPTIONAL = ("bounds", "mode", "remedy", "unit", "citation")
+OPTIONAL = ("bounds", "mode", "remedy", "outcome", "unit", "citation")
 BLOCK_FIELDS = tuple(item.name for item in fields(Block))
 
 
@@ -327,12 +327,19 @@ def page(claims: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
+def outcome(claim: Claim) -> str:
+    """Say in a cell of the matrix what became of a collapse, as far as the claim holds."""
+    if claim.verdict == REPRODUCED:
+        return str(claim.outcome)
+    return f"{claim.outcome}? {claim.verdict}"
+
+
 def matrix(claims: Sequence[Claim]) -> str:
     """Remedies (rows) by modes (columns): each cell says what this build found, and links to it.
 
     Remedies are rows because they are many and modes are few: the table stays narrow.
     """
-    entries = [claim for claim in claims if claim.mode and claim.remedy]
+    entries = [claim for claim in claims if claim.outcome]
     if not entries:
         return ""
     modes = list(dict.fromkeys(claim.mode for claim in entries))
@@ -344,7 +351,7 @@ def matrix(claims: Sequence[Claim]) -> str:
     for remedy in remedies:
         cells = [
             ", ".join(
-                f"{SYMBOLS[claim.verdict]} [{claim.verdict}](#claim-{claim.id})"
+                f"[{outcome(claim)}](#claim-{claim.id})"
                 for claim in entries
                 if (claim.mode, claim.remedy) == (mode, remedy)
             )

@@ -113,6 +113,7 @@ def use_style() -> None:
             "legend.fontsize": 11,
             "legend.frameon": False,
             "lines.linewidth": 2,
+            "patch.edgecolor": LIGHT["ink"],
             "image.cmap": "gray",
         },
     )
@@ -313,8 +314,8 @@ def _emit(
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"name must be lower case words joined by hyphens; got {name!r}")
     for argument, text in (("alt", alt), ("caption", caption)):
-        if not text.strip():
-            raise ValueError(f"{argument} must not be empty: every figure needs it")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{argument} must be text: every figure needs it; got {text!r}")
     width = round(figs[0].get_figwidth() * 100)
     frames = [
         {"label": label, "light": _png(fig), "dark": _png(fig, dark=True)}

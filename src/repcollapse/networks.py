@@ -208,7 +208,7 @@ def encoder(
     >>> width
     64
     """
-    _checks.choice("encoder", name, ENCODERS)
+    _checks.choice("name", name, ENCODERS)
     if len(shape) != 3:
         raise ValueError(f"shape must be (C, H, W) of one image; got {tuple(shape)}")
     channels, height, side = shape

@@ -200,10 +200,12 @@ def train(
     chosen = pick_device(device)
     train_bank, test_bank = train_bank.to(chosen), test_bank.to(chosen)
     keep = set(keep)
-    read_at = sorted({*checkpoints(steps), *(step for step in keep if step <= steps)})
+    if beyond := sorted(step for step in keep if step > steps):
+        raise ValueError(f"keep must name steps up to {steps}; got {beyond}")
+    read_at = sorted({*checkpoints(steps), *keep})
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPU's, too
         model = recipe.build(train_bank.shape).to(chosen)
     calibrate_batch_norm(model, train_bank)
     optimizer = torch.optim.Adam(
@@ -356,7 +358,7 @@ def compare(
     device
         "auto" or a torch device.
     keep
-        Steps at which test embeddings are kept.
+        Steps at which test embeddings are kept, of the arms that reach them.
 
     Returns
     -------
@@ -372,8 +374,8 @@ def compare(
     seeds = _checks.integer("seeds", seeds, at_least=1)
     first_seed = _checks.integer("first_seed", first_seed, at_least=0)
     steps_of = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(arms, steps)
-    if missing := [arm for arm in arms if arm not in steps_of]:
-        raise ValueError(f"steps must name every arm; it lacks {missing}")
+    if set(steps_of) != set(arms):
+        raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
     for number in steps_of.values():
         _checks.integer("steps", number, at_least=0)
     keep = tuple(keep)
@@ -394,7 +396,7 @@ def compare(
                     steps=steps_of[arm],
                     seed=seed,
                     device=device,
-                    keep=keep,
+                    keep=[step for step in keep if step <= steps_of[arm]],
                     progress=bar,
                 )
                 result.runs[arm, seed] = run

@@ -60,7 +60,7 @@ def book(tmp_path: Path, make: Any) -> Project:
 
 def write_chapter(root: Path, make: Any, *more: dict[str, Any], **changes: Any) -> None:
     claim = make.claim_output(
-        citation="someone2021", mode="complete", remedy="negatives", **changes
+        citation="someone2021", mode="complete", remedy="negatives", outcome="prevented", **changes
     )
     glue = (
         "display({'application/papermill.record/text/plain': 'forty-two'}, raw=True, metadata="

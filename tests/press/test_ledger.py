@@ -174,16 +174,18 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
 
 def test_the_matrix_links_modes_and_remedies_to_claims(make: Any) -> None:
     claims = [
-        make.claim("a", mode="complete", remedy="negatives"),
-        make.claim("b", mode="complete", remedy="negatives", verdict="not reproduced"),
-        make.claim("c", mode="dimensional", remedy="variance"),
+        make.claim("a", mode="complete", remedy="negatives", outcome="prevented"),
+        make.claim(
+            "b", mode="complete", remedy="negatives", outcome="prevented", verdict="not reproduced"
+        ),
+        make.claim("c", mode="dimensional", remedy="variance", outcome="not prevented"),
         make.claim("d"),
     ]
     assert ledger.matrix(claims).splitlines() == [
         "| remedy | complete | dimensional |",
         "|:--|:--|:--|",
-        "| **negatives** | ✓ [reproduced](#claim-a), ✗ [not reproduced](#claim-b) | not tested |",
-        "| **variance** | not tested | ✓ [reproduced](#claim-c) |",
+        "| **negatives** | [prevented](#claim-a), [prevented? not reproduced](#claim-b) | not tested |",
+        "| **variance** | not tested | [not prevented](#claim-c) |",
     ]
 
 

@@ -203,12 +203,12 @@ def test_placeholders_are_filled(make: Any, tmp_path: Path) -> None:
     (tmp_path / "book").mkdir()
     (tmp_path / "index.md").write_text("<!-- press:figure film -->\n\n<!-- press:matrix -->")
     (tmp_path / "book" / "ledger.md").write_text("<!-- press:summary -->\n<!-- press:ledger -->")
-    claim = make.claim(mode="complete", remedy="negatives")
+    claim = make.claim(mode="complete", remedy="negatives", outcome="prevented")
     film = {"name": "film", "caption": "It moves."}
     fill_placeholders(tmp_path, [claim], {"film": film})
     index = (tmp_path / "index.md").read_text()
     assert ":name: film-again\n:autoplay:" in index
-    assert "[reproduced](#claim-a-claim)" in index
+    assert "[prevented](#claim-a-claim)" in index
     ledger = (tmp_path / "book" / "ledger.md").read_text()
     assert "**1** claims" in ledger
     assert "(ledger-a-claim)=" in ledger
