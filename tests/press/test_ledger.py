@@ -184,7 +184,8 @@ def test_the_matrix_links_modes_and_remedies_to_claims(make: Any) -> None:
     assert ledger.matrix(claims).splitlines() == [
         "| remedy | complete | dimensional |",
         "|:--|:--|:--|",
-        "| **negatives** | [prevented](#claim-a), [prevented? not reproduced](#claim-b) | not tested |",
+        "| **negatives** | [prevented](#claim-a), [prevented? not reproduced](#claim-b) "
+        "| not tested |",
         "| **variance** | not tested | [not prevented](#claim-c) |",
     ]
 

@@ -1,0 +1,60 @@
+"""With other parameters every chapter runs through, and no trained claim is judged."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from chapters import ROOT
+
+from press import ledger
+from press.execute import execute
+from press.project import Project
+
+GIVEN = os.environ.get("REPCOLLAPSE_DATA")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@dataclass(frozen=True)
+class Elsewhere(Project):
+    """The checkout, built in another folder: nothing kept, and no other build disturbed."""
+
+    folder: Path
+
+    @property
+    def build(self) -> Path:
+        return self.folder
+
+
+def run_through(folder: Path, dataset: str) -> None:
+    # Not seed 0: a chapter that counts seeds from zero would hold on to it.
+    parameters = {"dataset": dataset, "seeds": 1, "first_seed": 3, "steps": 40}
+    executed = execute(Elsewhere(ROOT, folder), parameters, jobs=1)
+    claims = ledger.gather(executed)
+    assert {claim.notebook for claim in claims} == {chapter.name for chapter in executed}
+    trained = [claim for claim in claims if claim.kind == "trained"]
+    exact = [claim for claim in claims if claim.kind == "exact"]
+    assert trained
+    assert exact
+    for claim in trained:
+        assert claim.verdict == ledger.NOT_JUDGED, claim.id
+        assert (claim.dataset, claim.seeds) == (dataset, [3]), claim.id
+        assert len(claim.measurements) == 1, claim.id
+        assert claim.interval is None, claim.id
+    for claim in exact:
+        assert claim.verdict == claim.expected, claim.id
+        assert claim.seeds is None, claim.id
+
+
+def test_sprites(tmp_path: Path) -> None:
+    run_through(tmp_path, "sprites")
+
+
+@pytest.mark.skipif(
+    not GIVEN, reason="REPCOLLAPSE_DATA does not name a folder with the official files"
+)
+def test_fashion_mnist(tmp_path: Path) -> None:
+    run_through(tmp_path, "fashion_mnist")
