@@ -13,6 +13,7 @@ from scipy import stats
 from repcollapse import evidence
 from repcollapse.evidence import (
     MIME,
+    Criterion,
     Ledger,
     describe,
     every_seed,
@@ -216,7 +217,7 @@ def test_bad_measurements(measurements, error, message):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (math.nan, ValueError, "measurements of 'a-claim' must be finite"),
+        (math.nan, ValueError, "measurements must be finite; got nan"),
         ({0: 1.0}, TypeError, "measurements of an exact claim must be one number; got a mapping"),
     ],
 )
@@ -301,8 +302,9 @@ def test_the_bundle(shown, exact):
     record = json.loads(json.dumps(bundle))[MIME]
     assert set(record) >= FIELDS
     bounds = record["bounds"]
-    assert bounds["of"] == ("value" if exact else "every seed")
-    assert (bounds["above"], bounds["below"]) == ((0.9, 1.1) if exact else (0.001, 0.05))
+    assert bounds["scope"] == ("value" if exact else "seeds")
+    expected = {"target": 1, "tolerance": 0.1} if exact else {"above": 0.001, "below": 0.05}
+    assert {name: bounds[name] for name in expected} == expected
     assert record["mode"] == "complete" and record["remedy"] == "negative samples"
     assert record["citation"] == "doe2020" and record["unit"] == "nats"
     text = bundle["text/markdown"]
@@ -342,3 +344,51 @@ def test_say_and_glue(shown):
 )
 def test_pm(values, digits, text):
     assert pm(values, digits) == text
+
+
+@pytest.mark.parametrize("values", [[0.01, math.nan], [math.nan, 0.01], [], ["a"]])
+def test_a_verdict_needs_finite_numbers(values):
+    with pytest.raises(ValueError, match="measurements must"):
+        verdict(every_seed(below=0.05), values)
+    with pytest.raises(ValueError, match="values must"):
+        mean_interval(values)
+
+
+@pytest.mark.parametrize(("tolerance", "of"), [(1e-6, 1e12), (1e-17, 1.0)])
+def test_the_exact_value_is_within_any_tolerance(tolerance, of):
+    assert verdict(within(tolerance, of=of), [of]) == "reproduced"
+
+
+@pytest.mark.parametrize("criterion", [every_seed(above=1), interval(below=2), within(0.1, of=3)])
+def test_a_criterion_survives_being_written_down(criterion):
+    assert Criterion.from_bounds(json.loads(json.dumps(criterion.to_bounds()))) == criterion
+
+
+@pytest.mark.parametrize(
+    "bounds", [{}, {"scope": "seeds"}, every_seed(above=1).to_bounds() | {"scope": "all"}]
+)
+def test_bounds_of_another_form_are_refused(bounds):
+    with pytest.raises(ValueError, match="bounds must be what"):
+        Criterion.from_bounds(bounds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"seeds": "5"}, TypeError, "seeds must be an integer; got str"),
+        ({"seeds": 0}, ValueError, "seeds must be at least 1; got 0"),
+        ({"first_seed": -1}, ValueError, "first_seed must be at least 0; got -1"),
+        ({"steps": 1.5}, TypeError, "steps must be an integer; got float"),
+        ({"dataset": "mnist"}, ValueError, "dataset must be one of .*; got 'mnist'"),
+    ],
+)
+def test_a_ledger_checks_what_it_is_opened_with(changes, error, message):
+    known = {"dataset": "digits", "steps": 400, "seeds": 5, "first_seed": 0}
+    with pytest.raises(error, match=message):
+        Ledger("chapter", **known | changes)
+
+
+def test_a_criterion_is_made_by_its_makers():
+    ledger = Ledger("chapter", dataset="digits", steps=400, seeds=5, first_seed=0)
+    with pytest.raises(TypeError, match=r"criterion must be made by .*; got str"):
+        ledger.claim("a", "A.", source="S", citation=None, reported="R", criterion="> 1")

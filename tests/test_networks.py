@@ -259,3 +259,11 @@ def test_after_step_without_a_target_changes_nothing():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_views_of_another_shape_are_refused():
+    model = JointEmbedding(nn.Flatten(), nn.Linear(4, 2), invariance)
+    with pytest.raises(
+        ValueError, match=r"view_a and view_b .*got \(5, 1, 2, 2\) and \(3, 1, 2, 2\)"
+    ):
+        model(torch.zeros(5, 1, 2, 2), torch.zeros(3, 1, 2, 2))

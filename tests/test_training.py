@@ -21,7 +21,15 @@ from repcollapse.views import banks
 
 SMALL = {"width": 8, "dimension": 6, "batch_size": 32}
 INSTRUMENTS = [
-    *("raw_std", "feature_std", "spread", "mean_share", "stable_rank", "participation_ratio"),
+    *(
+        "zero_rows",
+        "raw_std",
+        "feature_std",
+        "spread",
+        "mean_share",
+        "stable_rank",
+        "participation_ratio",
+    ),
     *("effective_rank", "rankme", "alignment", "uniformity", "intraclass_correlation"),
 ]
 
@@ -140,7 +148,7 @@ def test_keep_adds_embeddings_and_readings(tiny):
 
 
 def test_keep_beyond_the_last_step_is_refused(tiny):
-    with pytest.raises(ValueError, match=r"keep must name steps up to 8; got \[99\]"):
+    with pytest.raises(ValueError, match=r"keep must name steps from 0 to 8; got \[99\]"):
         fit(tiny, steps=8, keep=(3, 99))
 
 
@@ -272,17 +280,38 @@ def test_a_rate_far_too_high_is_an_error_and_no_nan_curve(tiny):
         ({"steps": 2.5}, TypeError, "steps must be an integer; got float"),
         ({"steps": True}, TypeError, "steps must be an integer; got bool"),
         ({"device": "tpu9"}, ValueError, "device must be 'auto' or a torch device.*; got 'tpu9'"),
-        ({"arm": recipe(projector="big")}, ValueError, "projector must be one of .*; got 'big'"),
-        ({"arm": recipe(encoder="vit")}, ValueError, "name must be one of .*; got 'vit'"),
-        ({"arm": recipe(norm="group")}, ValueError, "norm must be one of .*; got 'group'"),
         ({"arm": recipe(batch_size=500)}, ValueError, "batch_size must be .* at most 80; got 500"),
-        ({"arm": recipe(dimension=0)}, ValueError, "must be at least 1; got 0"),
-        ({"arm": recipe(momentum=2)}, ValueError, "momentum must be .*; got 2"),
     ],
 )
 def test_bad_arguments(tiny, kwargs, error, message):
     with pytest.raises(error, match=message):
         fit(tiny, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"objective": "nt_xent"}, TypeError, "objective must be a function .*; got str"),
+        ({"projector": "big"}, ValueError, "projector must be one of .*; got 'big'"),
+        ({"encoder": "vit"}, ValueError, "encoder must be one of .*; got 'vit'"),
+        ({"norm": "group"}, ValueError, "norm must be one of .*; got 'group'"),
+        ({"dimension": 0}, ValueError, "dimension must be at least 1; got 0"),
+        ({"width": 2.5}, TypeError, "width must be an integer; got float"),
+        ({"batch_size": 1}, ValueError, "batch_size must be at least 2; got 1"),
+        ({"lr": -1}, ValueError, "lr must be above 0; got -1"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be at least 0; got -1"),
+        ({"momentum": 2}, ValueError, "momentum must be .*; got 2"),
+    ],
+)
+def test_a_recipe_checks_itself(changes, error, message):
+    with pytest.raises(error, match=message):
+        Recipe(**{"objective": nt_xent} | changes)
+
+
+@pytest.mark.parametrize("arms", [[Recipe(nt_xent)], {"a": nt_xent}])
+def test_arms_are_recipes_by_name(arms):
+    with pytest.raises(TypeError, match="arms must map names to recipes"):
+        compare(arms)
 
 
 def test_seed_must_be_a_number(tiny):
@@ -350,14 +379,14 @@ def test_values_are_those_of_the_final_frame_by_seed(comparison):
 
 def test_runs_and_banks_are_kept_by_arm_and_seed(comparison):
     assert set(comparison.runs) == {(a, s) for a in ("simclr", "none") for s in (3, 4)}
-    assert set(comparison.test_banks) == set(comparison.train_banks) == {3, 4}
+    assert set(comparison.test_banks) == {3, 4}
     assert set(comparison.runs["simclr", 3].embeddings) == {4}
     assert not torch.equal(comparison.test_banks[3].views, comparison.test_banks[4].views)
 
 
-def test_an_arm_is_the_run_of_its_own(comparison):
+def test_an_arm_is_the_run_of_its_own(comparison, digits):
     """Neither the other arms nor the other seeds leave a trace."""
-    banks_ = comparison.train_banks[4], comparison.test_banks[4]
+    banks_ = banks(digits, seed=4)
     alone = train(recipe(), *banks_, steps=6, seed=4, device="cpu", keep=[4])
     together = comparison.runs["simclr", 4]
     pd.testing.assert_frame_equal(alone.history, together.history, check_exact=True)

@@ -65,6 +65,8 @@ def as_views(name: str, value: Any, *, min_views: int = 2) -> Tensor:
 
 def as_labels(name: str, value: Any, length: int) -> Tensor:
     """Return `value` as an int64 vector of `length` class labels."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = np.array(value, dtype=np.int64)  # native byte order, contiguous, writable
     try:
         labels = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -130,7 +132,8 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
         value = torch.from_numpy(np.require(value, native, ["C", "W"]))
     if not isinstance(value, Tensor):
         raise TypeError(
-            f"{name} must be a torch.Tensor or numpy.ndarray; got {type(value).__name__}"
+            f"{name} must be a torch.Tensor or numpy.ndarray; got {type(value).__name__} "
+            "(numpy.asarray(..., dtype=float) makes one)"
         )
     if not value.is_floating_point():
         raise TypeError(f"{name} must have a floating dtype; got {value.dtype}")
@@ -139,12 +142,11 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
 
 def _require_finite(name: str, rows: Tensor) -> None:
     # One reduction decides in the common case; the row is looked for only when there is a fault.
-    if not torch.isfinite(rows.detach().sum(dtype=torch.float64)):
+    if not torch.isfinite(rows.detach()).all():
         bad = (~torch.isfinite(rows)).any(dim=-1).nonzero().tolist()
-        if bad:
-            axes = ("view", "row")[-len(bad[0]) :]
-            place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, bad[0], strict=True))
-            raise ValueError(
-                f"{name} must be finite; {place} holds NaN or Inf "
-                f"({len(bad)} of {rows.shape[:-1].numel()} rows do)"
-            )
+        axes = ("view", "row")[-len(bad[0]) :]
+        place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, bad[0], strict=True))
+        raise ValueError(
+            f"{name} must be finite; {place} holds NaN or Inf "
+            f"({len(bad)} of {rows.shape[:-1].numel()} rows do)"
+        )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from repcollapse import _checks
+from repcollapse.data import NAMES
 
 MIME = "application/vnd.repcollapse.claim+json"
 REPRODUCED, NOT_REPRODUCED, NOT_JUDGED = "reproduced", "not reproduced", "not judged"
@@ -23,14 +24,37 @@ MIN_SEEDS = 5
 DEFAULT_DATASET, DEFAULT_STEPS = "digits", 400
 
 
+SCOPES = {
+    "seeds": "every seed",
+    "interval": "95 % interval of the mean",
+    "value": "value",
+}
+
+
 @dataclass(frozen=True)
 class Criterion:
     """What must hold of a measurement: bounds, and of which number.
 
     Make one with :func:`every_seed`, :func:`interval` or :func:`within`.
+
+    Parameters
+    ----------
+    scope
+        "seeds" (the measurement of every seed), "interval" (the whole 95 % interval of their mean)
+        or "value" (one exact number).
+    above, below
+        Strict bounds.
+    target, tolerance
+        For "value": the closed form, and how far from it the number may lie.
+
+    Examples
+    --------
+    >>> criterion = every_seed(below=0.05)
+    >>> Criterion.from_bounds(criterion.to_bounds()) == criterion
+    True
     """
 
-    of: str
+    scope: str
     above: float | None = None
     below: float | None = None
     target: float | None = None
@@ -38,16 +62,35 @@ class Criterion:
 
     def __str__(self) -> str:
         if self.tolerance is not None and self.target is not None:
-            return f"{self.of} within {self.tolerance:g} of {self.target:.7g}"
+            return f"{SCOPES[self.scope]} within {self.tolerance:g} of {self.target:.7g}"
         bounds = [f"> {self.above:.7g}"] if self.above is not None else []
         bounds += [f"< {self.below:.7g}"] if self.below is not None else []
-        return f"{self.of} {' and '.join(bounds)}"
+        return f"{SCOPES[self.scope]} {' and '.join(bounds)}"
 
     def holds(self, low: float, high: float) -> bool:
-        """Whether everything from `low` to `high` is within the bounds."""
+        """Whether everything from `low` to `high` meets it."""
+        if self.tolerance is not None and self.target is not None:
+            return max(abs(low - self.target), abs(high - self.target)) <= self.tolerance
         return (self.above is None or low > self.above) and (
             self.below is None or high < self.below
         )
+
+    def to_bounds(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_bounds(cls, bounds: Mapping[str, Any]) -> Criterion:
+        """Return the criterion that :meth:`to_bounds` wrote down.
+
+        Raises
+        ------
+        ValueError
+            For data of another form.
+        """
+        if set(bounds) != {f.name for f in fields(cls)} or bounds["scope"] not in SCOPES:
+            raise ValueError(f"bounds must be what Criterion.to_bounds() returns; got {bounds!r}")
+        return cls(**bounds)
 
 
 def every_seed(*, above: float | None = None, below: float | None = None) -> Criterion:
@@ -63,7 +106,7 @@ def every_seed(*, above: float | None = None, below: float | None = None) -> Cri
     >>> str(every_seed(below=0.05))
     'every seed < 0.05'
     """
-    return _bounded("every seed", above, below)
+    return _bounded("seeds", above, below)
 
 
 def interval(*, above: float | None = None, below: float | None = None) -> Criterion:
@@ -79,7 +122,7 @@ def interval(*, above: float | None = None, below: float | None = None) -> Crite
     >>> str(interval(above=0, below=1))
     '95 % interval of the mean > 0 and < 1'
     """
-    return _bounded("95 % interval of the mean", above, below)
+    return _bounded("interval", above, below)
 
 
 def within(tolerance: float, *, of: float) -> Criterion:
@@ -97,17 +140,17 @@ def within(tolerance: float, *, of: float) -> Criterion:
     """
     tolerance = _checks.number("tolerance", tolerance, above=0)
     of = _checks.number("of", of)
-    return Criterion("value", of - tolerance, of + tolerance, target=of, tolerance=tolerance)
+    return Criterion("value", target=of, tolerance=tolerance)
 
 
-def _bounded(of: str, above: float | None, below: float | None) -> Criterion:
+def _bounded(scope: str, above: float | None, below: float | None) -> Criterion:
     if above is None and below is None:
         raise ValueError("a criterion needs above, below or both; got neither")
     if above is not None:
         above = _checks.number("above", above)
     if below is not None:
         below = _checks.number("below", below, above=-math.inf if above is None else above)
-    return Criterion(of, above, below)
+    return Criterion(scope, above, below)
 
 
 def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
@@ -118,9 +161,7 @@ def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
     >>> mean_interval([1.0, 2.0, 3.0])
     (2.0, (-0.48413771175033027, 4.48413771175033))
     """
-    sample = np.asarray(list(values), dtype=float)
-    if not len(sample):
-        raise ValueError("values must hold at least one number; got none")
+    sample = _numbers("values", values)
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, None
@@ -128,19 +169,35 @@ def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
     return mean, (mean - half, mean + half)
 
 
-def verdict(criterion: Criterion, measurements: list[float]) -> str:
+def _numbers(name: str, values: Any) -> np.ndarray:
+    sample = np.asarray(list(values))
+    if not len(sample) or not np.issubdtype(sample.dtype, np.number):
+        raise ValueError(f"{name} must hold at least one number; got {list(values)!r}")
+    sample = sample.astype(float)
+    if not np.isfinite(sample).all():
+        raise ValueError(f"{name} must be finite; got {sample.tolist()}")
+    return sample
+
+
+def verdict(criterion: Criterion, measurements: Any) -> str:
     """Return whether `measurements` meet `criterion`, "reproduced" or "not reproduced".
+
+    Raises
+    ------
+    ValueError
+        Without measurements, or for any that is not finite.
 
     Examples
     --------
     >>> verdict(every_seed(below=0.05), [0.01, 0.02, 0.06])
     'not reproduced'
     """
-    if criterion.of == "95 % interval of the mean":
-        _, bounds = mean_interval(measurements)
+    sample = _numbers("measurements", measurements)
+    if criterion.scope == "interval":
+        _, bounds = mean_interval(sample)
         met = bounds is not None and criterion.holds(*bounds)
     else:
-        met = criterion.holds(min(measurements), max(measurements))
+        met = criterion.holds(float(sample.min()), float(sample.max()))
     return REPRODUCED if met else NOT_REPRODUCED
 
 
@@ -151,7 +208,7 @@ class Claim:
     id: str
     statement: str
     source: str
-    citation: str
+    citation: str | None
     reported: str
     criterion: Criterion
     kind: str
@@ -162,7 +219,7 @@ class Claim:
     unit: str | None = None
 
 
-OUTCOMES = ("prevented", "not prevented")
+OUTCOMES = ("prevented", "reduced", "not prevented")
 
 
 class Ledger:
@@ -189,8 +246,11 @@ class Ledger:
     def __init__(
         self, chapter: str, *, dataset: str, steps: int, seeds: int, first_seed: int
     ) -> None:
+        seeds = _checks.integer("seeds", seeds, at_least=1)
+        first_seed = _checks.integer("first_seed", first_seed, at_least=0)
+        steps = _checks.integer("steps", steps, at_least=0)
         self.chapter = chapter
-        self.dataset = dataset
+        self.dataset = _checks.choice("dataset", dataset, NAMES)
         self.seeds = list(range(first_seed, first_seed + seeds))
         self.judged_here = (
             dataset == DEFAULT_DATASET and steps == DEFAULT_STEPS and seeds >= MIN_SEEDS
@@ -204,7 +264,7 @@ class Ledger:
         statement: str,
         *,
         source: str,
-        citation: str,
+        citation: str | None,
         reported: str,
         criterion: Criterion,
         expected: str = REPRODUCED,
@@ -215,8 +275,8 @@ class Ledger:
     ) -> None:
         """Declare a claim.
 
-        A claim about what a `remedy` does to a collapse `mode` ("prevented" or "not prevented",
-        its `outcome`) has a place in the book's matrix; the three are given together.
+        A claim about what a `remedy` does to a collapse `mode` (its `outcome`: "prevented",
+        "reduced" or "not prevented") has a place in the book's matrix; the three go together.
 
         Raises
         ------
@@ -234,7 +294,12 @@ class Ledger:
             )
         if outcome is not None:
             _checks.choice("outcome", outcome, OUTCOMES)
-        kind = "exact" if criterion.of == "value" else "trained"
+        if not isinstance(criterion, Criterion):
+            raise TypeError(
+                "criterion must be made by every_seed, interval or within; "
+                f"got {type(criterion).__name__}"
+            )
+        kind = "exact" if criterion.scope == "value" else "trained"
         self.claims[id] = Claim(
             id,
             statement,
@@ -283,13 +348,13 @@ class Ledger:
             "criterion": str(claim.criterion),
             "expected": claim.expected,
             "measurements": values,
-            "seeds": self.seeds if claim.kind == "trained" else None,
+            "seeds": list(self.seeds) if claim.kind == "trained" else None,
             "dataset": self.dataset if claim.kind == "trained" else None,
             "mean": mean,
             "interval": list(bounds) if bounds and claim.kind == "trained" else None,
             "verdict": verdict(claim.criterion, values) if judged else NOT_JUDGED,
             "chapter": self.chapter,
-            "bounds": asdict(claim.criterion),
+            "bounds": claim.criterion.to_bounds(),
             "unit": claim.unit,
             "citation": claim.citation,
             "mode": claim.mode,
@@ -302,7 +367,7 @@ class Ledger:
         if claim.kind == "exact":
             if isinstance(measurements, Mapping):
                 raise TypeError("measurements of an exact claim must be one number; got a mapping")
-            values = [float(measurements)]
+            values = [_checks.number("measurements", measurements)]
         else:
             if not isinstance(measurements, Mapping):
                 raise TypeError("measurements of a trained claim must be a mapping from seed")
@@ -310,9 +375,7 @@ class Ledger:
                 raise ValueError(
                     f"measurements must be of the seeds {self.seeds}; got {list(measurements)}"
                 )
-            values = [float(value) for value in measurements.values()]
-        if not np.isfinite(values).all():
-            raise ValueError(f"measurements of {claim.id!r} must be finite; got {values}")
+            values = _numbers(f"measurements of {claim.id!r}", measurements.values()).tolist()
         return values
 
     def judge(self, id: str, measurements: Mapping[int, float] | float) -> None:

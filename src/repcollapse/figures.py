@@ -241,10 +241,7 @@ def neighbour_strip(
     nearest = np.argsort(-similarity)[:count]
     for ax, index in zip(axes, [query, *nearest], strict=True):
         right = labels[index] == labels[query]
-        ax.imshow(_as_picture(images[index]), vmin=-1.5, vmax=3)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.grid(visible=False)
+        picture(ax, images[index])
         for spine in ax.spines.values():
             spine.set_visible(index != query)
             spine.set_linewidth(2.5)
@@ -252,9 +249,17 @@ def neighbour_strip(
     return int((labels[nearest] == labels[query]).sum())
 
 
-def _as_picture(image: np.ndarray) -> np.ndarray:
-    """Return a (C, H, W) image in matplotlib's layout."""
-    return image[0] if len(image) == 1 else np.clip((image.transpose(1, 2, 0) + 2) / 4, 0, 1)
+def picture(ax: Axes, image: np.ndarray) -> None:
+    """Draw one standardised view, shape (C, H, W), without axes."""
+    grey = len(image) == 1
+    ax.imshow(
+        image[0] if grey else np.clip((image.transpose(1, 2, 0) + 2) / 4, 0, 1), vmin=-1.5, vmax=3
+    )
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
 
 
 def show(fig: Figure, *, name: str, alt: str, caption: str) -> None:

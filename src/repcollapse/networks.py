@@ -292,6 +292,11 @@ class JointEmbedding(nn.Module):
 
     def forward(self, view_a: Tensor, view_b: Tensor) -> Tensor:
         """Return the objective on two views of a batch, each (N, C, H, W)."""
+        if view_a.shape != view_b.shape:
+            raise ValueError(
+                "view_a and view_b must have the same shape (N, C, H, W); "
+                f"got {tuple(view_a.shape)} and {tuple(view_b.shape)}"
+            )
         # Both views go through as one batch of 2N, so batch norm sees them together.
         images = torch.cat([view_a, view_b])
         _, z = self.embed(images)

@@ -399,7 +399,7 @@ def _augmented(
     factors = {name: torch.empty(len(images), views) for name in names}
     # Kornia draws from torch's global stream: lend it a seeded one and put the old one back.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         for start in range(0, len(images), _CHUNK):
             rows = slice(start, start + _CHUNK)
             for view in range(views):
@@ -413,7 +413,7 @@ def _augmentation(side: int) -> Callable[[Tensor], tuple[Tensor, dict[str, Tenso
     try:
         import kornia.augmentation as kornia  # an extra: only photographs need it
     except ImportError as error:
-        raise ImportError('augmented views need kornia: pip install "repcollapse[data]"') from error
+        raise ImportError("augmented views need kornia: pip install kornia") from error
     crop = kornia.RandomResizedCrop((side, side), scale=(0.2, 1.0), cropping_mode="resample")
     flip = kornia.RandomHorizontalFlip(p=0.5)
     jitter = kornia.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8)

@@ -13,16 +13,22 @@ from scipy.special import hyp0f1
 
 from repcollapse.diagnostics import (
     alignment,
+    effective_rank,
     feature_std,
     instruments,
     intraclass_correlation,
     mean_share,
     pairs,
+    participation_ratio,
+    rankme,
+    singular_values,
     spread,
+    stable_rank,
     uniformity,
 )
 
 few = settings(max_examples=30, deadline=None)
+RANKS = [stable_rank, participation_ratio, effective_rank, rankme]
 DIRECTIONS = [spread, mean_share, feature_std, uniformity]
 
 
@@ -166,8 +172,9 @@ def test_constant_views_have_no_correlation(constant, views, dtype):
 def test_all_zero():
     z = torch.zeros(5, 3)
     assert (spread(z), feature_std(z), mean_share(z), alignment(z, z)) == (0, 0, 1, 0)
-    with pytest.raises(ValueError, match="z needs at least 2 rows that are not zero; got 0"):
-        uniformity(z)
+    assert uniformity(z) == 0
+    readings = instruments(torch.zeros(2, 5, 3))
+    assert (readings["zero_rows"], readings["effective_rank"], readings["rankme"]) == (5, 0, 0)
 
 
 @pytest.mark.parametrize("measure", DIRECTIONS)
@@ -316,7 +323,8 @@ def test_instruments_are_the_single_functions():
     assert readings["alignment"] == alignment(z, views[1])
     assert readings["intraclass_correlation"] == intraclass_correlation(views)
     assert readings["raw_std"] == pytest.approx(float(z.std(dim=0).mean()))
-    single = set(readings) - {"alignment", "intraclass_correlation", "raw_std"}
+    single = set(readings) - {"alignment", "intraclass_correlation", "raw_std", "zero_rows"}
+    assert readings["zero_rows"] == 0
     assert single == {
         *("feature_std", "spread", "mean_share", "stable_rank", "participation_ratio"),
         *("effective_rank", "rankme", "uniformity"),
@@ -336,3 +344,20 @@ def test_instruments_at_collapse(constant):
         assert readings[name] == pytest.approx(0, abs=1e-11), name
     assert readings["mean_share"] == 1
     assert readings["rankme"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [-300, -100, 100, 160, 300])
+def test_the_range_of_float64_is_no_limit(exponent):
+    z = randn(40, 6) + 0.5
+    scaled = z * 10.0**exponent
+    for measure in (spread, feature_std, mean_share, uniformity, *RANKS):
+        assert measure(scaled) == pytest.approx(measure(z), rel=1e-9), measure.__name__
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_few_rows_of_many_columns(center):
+    z = randn(12, 400) * np.logspace(0, -9, 12)[:, None]
+    reference = np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
+    keep = reference > reference[0] * 1e-10
+    values = singular_values(z, center=center).numpy()
+    np.testing.assert_allclose(values[keep], reference[keep], rtol=1e-6)

@@ -122,3 +122,19 @@ def test_a_dead_row_among_healthy_ones_is_finite():
         loss = objective(z_a, z_b)
         assert torch.isfinite(loss)
         assert torch.isfinite(torch.autograd.grad(loss, z_a)[0]).all()
+
+
+def test_nt_xent_at_a_tiny_temperature():
+    # exp(1 / 0.005) overflows float32: only a sum in logarithms survives.
+    generator = torch.Generator().manual_seed(0)
+    z_a, z_b = torch.randn(2, 16, 8, generator=generator)
+    single = nt_xent(z_a, z_b, temperature=0.005)
+    double = nt_xent(z_a.double(), z_b.double(), temperature=0.005)
+    assert torch.isfinite(single)
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-4)
+
+
+def test_a_term_without_weight_cannot_spoil_the_loss():
+    generator = torch.Generator().manual_seed(0)
+    z_a, z_b = 1e12 * torch.randn(2, 16, 8, generator=generator)
+    assert torch.isfinite(vicreg(z_a, z_b, covariance=0))

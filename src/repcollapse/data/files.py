@@ -176,7 +176,7 @@ def _pooch() -> ModuleType:
         import pooch  # an extra: only downloads need it
     except ImportError as error:
         raise ImportError(
-            'downloading a data set needs pooch: pip install "repcollapse[data]", '
+            "downloading a data set needs pooch: pip install pooch, "
             f"or set {VARIABLE} to a folder that has the official files"
         ) from error
     return pooch

@@ -1,8 +1,9 @@
 """Measurements of embeddings, one convention a name.
 
 Pure functions of one (N, D) matrix, or of (V, N, D) views, that return a float. None of them
-decides alone whether a representation has collapsed: scale (:func:`spread`), location
-(:func:`mean_share`) and shape (:func:`effective_rank`) are three different questions.
+decides alone whether a representation has collapsed: scale (the standard deviation of the features
+as they are), direction (:func:`spread`, :func:`mean_share`) and shape (:func:`effective_rank`) are
+three different questions.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse.diagnostics.directions import feature_std, mean_share, spread
-from repcollapse.diagnostics.moments import Moments
+from repcollapse.diagnostics.moments import Moments, as_double
 from repcollapse.diagnostics.pairs import alignment, intraclass_correlation, uniformity
 from repcollapse.diagnostics.probes import knn_accuracy, linear_probe, resolution_probe
 from repcollapse.diagnostics.spectrum import (
     effective_rank,
+    effective_rank_of,
     participation_ratio,
+    participation_ratio_of,
     rankme,
+    rankme_of,
     singular_values,
     stable_rank,
+    stable_rank_of,
 )
 
 __all__ = [
@@ -54,6 +59,7 @@ def instruments(views: Tensor) -> dict[str, float]:
     Returns
     -------
     dict
+        `zero_rows` (how many rows have no direction and were left out of what needs one),
         `raw_std` (mean standard deviation of the features as they are), `feature_std`, `spread`,
         `mean_share`, `stable_rank`, `participation_ratio`, `effective_rank`, `rankme`,
         `alignment`, `uniformity` and `intraclass_correlation`.
@@ -71,17 +77,19 @@ def instruments(views: Tensor) -> dict[str, float]:
     (0.0, 0.0)
     """
     views = _checks.as_views("views", views)
-    z = views[0]
+    z = as_double(views[0])
+    centred = singular_values(z)
     return {
-        "raw_std": float(z.detach().double().std(dim=0).mean()),
+        "zero_rows": float((z == 0).all(dim=1).sum()),
+        "raw_std": float(z.std(dim=0).mean()),
         "feature_std": feature_std(z),
         "spread": spread(z),
         "mean_share": mean_share(z),
-        "stable_rank": stable_rank(z),
-        "participation_ratio": participation_ratio(z),
-        "effective_rank": effective_rank(z),
-        "rankme": rankme(z),
-        "alignment": alignment(z, views[1]),
+        "stable_rank": stable_rank_of(centred),
+        "participation_ratio": participation_ratio_of(centred),
+        "effective_rank": effective_rank_of(centred),
+        "rankme": rankme_of(singular_values(z, center=False)),
+        "alignment": alignment(z, as_double(views[1])),
         "uniformity": uniformity(z),
         "intraclass_correlation": intraclass_correlation(views),
     }

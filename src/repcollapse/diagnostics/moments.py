@@ -39,7 +39,7 @@ class Moments:
     @classmethod
     def of(cls, z: Tensor) -> Moments:
         """Return the moments of the rows of `z`, shape (N, D)."""
-        rows = _checks.as_matrix("z", z, min_rows=1).detach().double()
+        rows = as_double(_checks.as_matrix("z", z, min_rows=1))
         mean = rows.mean(dim=0)
         centred = rows - mean
         # The residual of the mean's own rounding is taken out, to keep constant rows at zero.
@@ -48,7 +48,17 @@ class Moments:
         return cls(len(rows), mean + correction, centred.T @ centred)
 
     def merge(self, other: Moments) -> Moments:
-        """Return the moments of both sets of rows together (Chan, Golub & LeVeque 1979)."""
+        """Return the moments of both sets of rows together (Chan, Golub & LeVeque 1979).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For anything but moments of as many columns.
+        """
+        if not isinstance(other, Moments):
+            raise TypeError(f"other must be Moments; got {type(other).__name__}")
+        if other.mean.shape != self.mean.shape:
+            raise ValueError(f"other must have {len(self.mean)} columns; got {len(other.mean)}")
         count = self.count + other.count
         shift = other.mean - self.mean
         weight = self.count * other.count / count
@@ -74,9 +84,17 @@ class Moments:
         return torch.where(values > floor, values, 0.0)
 
 
+def as_double(z: Tensor) -> Tensor:
+    """Return `z` in float64, without gradient; on the CPU if its device has no float64."""
+    z = z.detach()
+    return (z.cpu() if z.device.type == "mps" else z).double()
+
+
 def unit_rows(z: Tensor) -> Tensor:
     """Return the rows of `z` that are not zero, in float64 and with length one."""
-    rows = z.detach().double()
+    rows = as_double(z)
+    # Squares of very long and very short rows leave the range of float64.
+    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     keep = norms[:, 0] > 0
     return rows[keep] / norms[keep]

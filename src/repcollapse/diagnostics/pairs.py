@@ -8,7 +8,7 @@ import torch
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.diagnostics.moments import unit_rows
+from repcollapse.diagnostics.moments import as_double, unit_rows
 
 BLOCK = 1024
 
@@ -51,7 +51,7 @@ def alignment(z_a: ArrayLike, z_b: ArrayLike, *, alpha: float = 2.0) -> float:
     matrix_a, matrix_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
     alpha = _checks.number("alpha", alpha, above=0)
     unit_a, unit_b = (
-        torch.nn.functional.normalize(matrix.detach().double(), dim=1, eps=1e-300)
+        torch.nn.functional.normalize(as_double(matrix), dim=1, eps=1e-300)
         for matrix in (matrix_a, matrix_b)
     )
     squared = (unit_a - unit_b).square().sum(dim=1)
@@ -66,7 +66,8 @@ def uniformity(z: ArrayLike, *, t: float = 2.0) -> float:
     Parameters
     ----------
     z
-        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; at least two must remain.
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; with fewer than two others,
+        the uniformity is 0.
     t
         The sharpness of the potential, > 0.
 
@@ -99,7 +100,7 @@ def uniformity(z: ArrayLike, *, t: float = 2.0) -> float:
     t = _checks.number("t", t, above=0)
     n = len(unit)
     if n < 2:
-        raise ValueError(f"z needs at least 2 rows that are not zero; got {n}")
+        return 0.0
     # Blocks of rows against themselves and the rows below: never an N x N matrix.
     total = unit.new_tensor(-torch.inf)
     for start in range(0, n, BLOCK):
@@ -147,7 +148,7 @@ def intraclass_correlation(views: ArrayLike) -> float:
     >>> intraclass_correlation(torch.stack([samples, samples]))
     1.0
     """
-    stacked = _checks.as_views("views", views).detach().double()
+    stacked = as_double(_checks.as_views("views", views))
     # Equal embeddings become exact zeros: the rounding of their mean would pass for variance.
     stacked = stacked - stacked[0, 0]
     n_views, n_samples, _ = stacked.shape

@@ -147,7 +147,8 @@ def knn_accuracy(
     Returns
     -------
     float
-        In [0, 1]. Blind to scale: it does not see complete collapse while any residue is left.
+        In [0, 1]. All but blind to scale: it does not see a collapse whose residue still orders the
+        samples, down to about 1e-7 of the embeddings themselves.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.diagnostics.moments import Moments
+from repcollapse.diagnostics.moments import EPS, Moments, as_double
 
 RANKME_EPS = 1e-7
 
@@ -33,7 +33,8 @@ def singular_values(z: ArrayLike, *, center: bool = True) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (min(N, D),). Values below the rounding error of the largest are exactly 0.
+        Shape (min(N, D),). Values below about 1e-7 of the largest (a rounding error of its square;
+        where N < D, a rounding error of itself) are exactly 0.
 
     Raises
     ------
@@ -46,9 +47,20 @@ def singular_values(z: ArrayLike, *, center: bool = True) -> Tensor:
     >>> singular_values(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), center=False).tolist()
     [4.0, 3.0]
     """
-    matrix = _checks.as_matrix("z", z)
-    values = Moments.of(matrix).eigenvalues(center=center)
-    return values[: min(matrix.shape)].sqrt()
+    matrix = as_double(_checks.as_matrix("z", z))
+    scale = matrix.abs().max()
+    if scale == 0:
+        return matrix.new_zeros(min(matrix.shape))
+    # Squares of very large and very small entries leave the range of float64.
+    matrix = matrix / scale
+    n, dimension = matrix.shape
+    if n >= dimension:
+        return scale * Moments.of(matrix).eigenvalues(center=center).sqrt()
+    # Fewer rows than columns: the matrix itself is smaller than its scatter.
+    rows = matrix - matrix.mean(dim=0) if center else matrix
+    values = torch.linalg.svdvals(rows)
+    floor = dimension * EPS * 10 * torch.maximum(values[0], matrix.mean(dim=0).abs().max())
+    return scale * torch.where(values > floor, values, 0.0)
 
 
 def stable_rank(z: ArrayLike) -> float:
@@ -80,8 +92,7 @@ def stable_rank(z: ArrayLike) -> float:
     >>> round(stable_rank(torch.cat([torch.eye(3), -torch.eye(3)])), 6)
     3.0
     """
-    variance = singular_values(z).square()
-    return float(variance.sum() / variance[0]) if variance[0] > 0 else 0.0
+    return stable_rank_of(singular_values(z))
 
 
 def participation_ratio(z: ArrayLike) -> float:
@@ -109,9 +120,7 @@ def participation_ratio(z: ArrayLike) -> float:
     >>> round(participation_ratio(torch.cat([torch.eye(3), -torch.eye(3)])), 6)
     3.0
     """
-    variance = singular_values(z).square()
-    total = variance.sum()
-    return float(total**2 / variance.square().sum()) if total > 0 else 0.0
+    return participation_ratio_of(singular_values(z))
 
 
 def effective_rank(z: ArrayLike, *, spectrum: str = "sigma", center: bool = True) -> float:
@@ -154,12 +163,7 @@ def effective_rank(z: ArrayLike, *, spectrum: str = "sigma", center: bool = True
     """
     _checks.choice("spectrum", spectrum, ("sigma", "lambda"))
     values = singular_values(z, center=center)
-    weights = values if spectrum == "sigma" else values.square()
-    total = weights.sum()
-    if total == 0:
-        return 0.0
-    share = weights / total
-    return float(torch.special.entr(share).sum().exp())
+    return effective_rank_of(values if spectrum == "sigma" else values.square())
 
 
 def rankme(z: ArrayLike) -> float:
@@ -199,8 +203,34 @@ def rankme(z: ArrayLike) -> float:
     >>> round(rankme(torch.ones(4, 3)), 4)
     1.0
     """
-    values = singular_values(z, center=False)
-    total = values.sum()
-    if total == 0:
+    return rankme_of(singular_values(z, center=False))
+
+
+# The measures themselves, of a spectrum that has been computed: several can share one.
+
+
+def stable_rank_of(sigma: Tensor) -> float:
+    """Return the stable rank of the singular values of a centred matrix."""
+    return float((sigma / sigma[0]).square().sum()) if sigma[0] > 0 else 0.0
+
+
+def participation_ratio_of(sigma: Tensor) -> float:
+    """Return the participation ratio of the singular values of a centred matrix."""
+    if sigma[0] == 0:
         return 0.0
-    return float(torch.special.entr(values / total + RANKME_EPS).sum().exp())
+    variance = (sigma / sigma[0]).square()
+    return float(variance.sum() ** 2 / variance.square().sum())
+
+
+def effective_rank_of(weights: Tensor) -> float:
+    """Return the exponential of the entropy of `weights`, scaled to sum to one."""
+    if weights.max() == 0:
+        return 0.0
+    return float(torch.special.entr(weights / weights.sum()).sum().exp())
+
+
+def rankme_of(sigma: Tensor) -> float:
+    """Return RankMe of the singular values of a matrix as it is."""
+    if sigma[0] == 0:
+        return 0.0
+    return float(torch.special.entr(sigma / sigma.sum() + RANKME_EPS).sum().exp())

@@ -89,7 +89,8 @@ def nt_xent(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.2) -> Tensor:
     ----------
     z_a, z_b
         Embeddings of two views, shape (N, D), row i of both from one sample, N >= 2.
-        They are normalised here; any scale will do.
+        They are normalised here; any scale will do down to a length of 1e-12, below which a row
+        keeps its length.
     temperature
         :math:`\tau > 0`.
 

@@ -160,5 +160,6 @@ def vicreg(
         _checks.number("covariance", covariance, at_least=0),
     )
     terms = vicreg_terms(z_a, z_b, gamma=gamma, eps=eps, convention=convention)
-    parts = [weight * term for weight, term in zip(weights, terms, strict=True)]
-    return torch.stack(parts).sum()
+    # A term of weight 0 is left out: 0 times an overflow would be NaN.
+    parts = [weight * term for weight, term in zip(weights, terms, strict=True) if weight > 0]
+    return torch.stack(parts).sum() if parts else 0 * terms.invariance
