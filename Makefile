@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-PRESS  := PYTHONPATH=book $(PY) -m press
+PRESS  := PYTHONPATH=src:book $(PY) -m press
 
 PARAMS     ?=
 FIRST_SEED ?= 100
@@ -22,10 +22,11 @@ URL        ?=
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
+# pip is the last thing that venv makes: where it is missing, the environment is a half one, and goes.
 # torch goes first and alone: it is the largest, and a failure to get it should come early.
 $(STAMP): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"make: Python 3.11 or later is needed, $(PYTHON) is {v.major}.{v.minor}: set PYTHON=")'
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -75,7 +75,7 @@ class FigureDirective(SphinxDirective):
         return book
 
     def caption(self) -> list[nodes.Node]:
-        """Return the first paragraph of the content is the caption, what follows is the legend."""
+        """Make the caption of the content's first paragraph, and the legend of what follows it."""
         holder = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, holder)
         if not holder.children or not isinstance(holder[0], nodes.paragraph):

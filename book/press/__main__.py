@@ -8,16 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
-
 from press import ledger
 from press.address import write_address
 from press.check import check
 from press.execute import Executed, execute, say
 from press.ledger import Claim
-from press.project import DEFAULT_LIMIT, PressError, Project, exclusive, write_json
+from press.project import DEFAULT_LIMIT, PressError, Project, exclusive
 from press.render import jupyter_book, render
-from press.stage import stage
+from press.stage import LEDGER_FILE, stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +68,7 @@ def build(options: argparse.Namespace) -> None:
         stage(project, executed, claims)
 
         def finish(site: Path) -> None:
-            write_json(site / "ledger.json", [ledger.as_json(claim) for claim in claims])
+            shutil.copy(project.staged / LEDGER_FILE, site)
             offer_sources(project, site)
             check(site, {chapter.name: chapter.read() for chapter in executed}, claims)
 
@@ -87,6 +85,8 @@ def offer_sources(project: Project, site: Path) -> None:
 def judge(project: Project, executed: Sequence[Executed], *, default: bool) -> list[Claim]:
     """Return the claims; in a default build each verdict must be the expected one."""
     claims = ledger.add_blocks(ledger.gather(executed), project.replications)
+    for line in ledger.outdated(project, claims):
+        say(line)
     unexpected = ledger.surprises(claims)
     text = "\n".join(unexpected)
     if unexpected and default:
@@ -128,14 +128,24 @@ def linkcheck(options: argparse.Namespace) -> None:
 
 
 def parse_parameters(items: Sequence[str]) -> dict[str, object]:
-    """``seeds=20 dataset=sprites`` as values: numbers are numbers."""
+    """``seeds=20 dataset=sprites`` as values."""
     parameters: dict[str, object] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals or not name.isidentifier() or name in parameters:
             raise PressError(f"parameter {item!r}: expected name=value, each name once")
-        parameters[name] = yaml.safe_load(value)
+        parameters[name] = value_of(value)
     return parameters
+
+
+def value_of(text: str) -> int | float | str:
+    """A whole number if it reads as one, else a number, else the text as it was given."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 if __name__ == "__main__":

@@ -1,29 +1,39 @@
 """Execute the notebooks: a process each, two at a time, kept until something they need changes."""
 
+import ast
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from press.project import (
     DEFAULT_LIMIT,
     PressError,
     Project,
-    digest_of_tree,
+    child_environment,
+    digest_of_files,
+    digest_of_sources,
     environment,
     write_json,
 )
+from press.worker import indented, running_cell
 
 Parameters = Mapping[str, object]
 KEPT_VERSIONS = 6
+# Type of a default, what may replace it, and how to say so. A bool is no number here.
+NUMBERS: tuple[tuple[type, type | UnionType, str], ...] = (
+    (int, int, "a whole number"),
+    (float, int | float, "a number"),
+)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -31,8 +41,6 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-# MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
-UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Run:
     partial: Path
     log: Path
     process: subprocess.Popen[bytes]
+    limit: float
     deadline: float
 
 
@@ -97,17 +106,17 @@ def execute(
     Raises
     ------
     PressError
-        If a parameter is unknown to a notebook, or a notebook fails; the others are finished first.
+        If a parameter is unknown to a notebook or of another type than its default, or if a
+        notebook fails; the others are finished first.
     """
     sources = project.notebooks
     for source in sources:
         require_parameters(source, parameters)
     workshop = fresh_workshop(project)
-    package = digest_of_tree(project.package)
     finished: dict[str, Executed] = {}
     waiting: list[tuple[Path, str]] = []
     for source in sources:
-        key = cache_key(source, package, parameters)
+        key = cache_key(project, source, parameters)
         kept = recall(project, source.stem, key)
         if kept is None:
             waiting.append((source, key))
@@ -147,7 +156,15 @@ def run_all(
         while waiting or running:
             while waiting and len(running) < jobs:
                 source, key = waiting.pop(0)
-                running.append(start(source, key, parameters, workshop, limit))
+                run = start(
+                    project,
+                    source,
+                    key,
+                    parameters=parameters,
+                    workshop=workshop,
+                    limit=limit,
+                )
+                running.append(run)
                 say(f"{source.stem}: started")
             time.sleep(0.05)
             for run in list(running):
@@ -169,7 +186,15 @@ def run_all(
     return failures
 
 
-def start(source: Path, key: str, parameters: Parameters, workshop: Path, limit: float) -> Run:
+def start(
+    project: Project,
+    source: Path,
+    key: str,
+    *,
+    parameters: Parameters,
+    workshop: Path,
+    limit: float,
+) -> Run:
     """Start one notebook in a folder of its own, out of reach of the repository's files."""
     folder = workshop / source.stem
     scratch = folder / "scratch"
@@ -185,14 +210,15 @@ def start(source: Path, key: str, parameters: Parameters, workshop: Path, limit:
                 str(partial),
                 json.dumps(dict(parameters)),
                 str(scratch),
+                str(os.getpid()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env=kernel_environment(folder),
+            env=kernel_environment(project, folder),
             start_new_session=True,  # Ctrl-C reaches the press alone, which ends its children
         )
-    return Run(source, key, partial, log, process, time.monotonic() + limit)
+    return Run(source, key, partial, log, process, limit, time.monotonic() + limit)
 
 
 def poll(run: Run) -> Cost | str | None:
@@ -203,13 +229,24 @@ def poll(run: Run) -> Cost | str | None:
             return None
         run.process.kill()
         run.process.wait()
-        return f"{run.source.name} ran longer than its limit and was stopped."
+        return (
+            f"{run.source.name} ran longer than its limit of {run.limit:g} s and was stopped "
+            f"{place(run)}"
+        )
     run.process.returncode = os.waitstatus_to_exitcode(status)
     if run.process.returncode == 0:
         scale = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss: bytes there, kB elsewhere
         return Cost(round(usage.ru_utime + usage.ru_stime, 1), round(usage.ru_maxrss / scale, 1))
     story = run.log.read_text(encoding="utf-8", errors="replace").strip()
     return f"{run.source.name} failed.\n{story}"
+
+
+def place(run: Run) -> str:
+    """Say where a notebook was when it was stopped."""
+    cell = running_cell(run.partial)
+    if not cell.exists():
+        return "before its first cell."
+    return f"in the cell\n\n{indented(cell.read_text(encoding='utf-8'))}"
 
 
 def keep(project: Project, run: Run, cost: Cost, parameters: Parameters) -> Executed:
@@ -237,15 +274,30 @@ def strip(notebook: dict[str, Any]) -> None:
             cell["id"] = "injected-parameters"
 
 
-def cache_key(source: Path, package: str, parameters: Parameters) -> str:
+def cache_key(project: Project, source: Path, parameters: Parameters) -> str:
     """Digest of all that can change what a notebook shows."""
     parts = [
-        hashlib.sha256(source.read_bytes()).hexdigest(),
-        package,
+        digest_of_sources(project, source),
+        machinery(),
         environment(),
+        accelerator(),
         json.dumps(dict(parameters), sort_keys=True),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def machinery() -> str:
+    """Digest of the files that decide how a notebook is run."""
+    folder = Path(__file__).parent
+    return digest_of_files(folder, [folder / "execute.py", folder / "worker.py"])
+
+
+@cache
+def accelerator() -> str:
+    """Return what ``device = "auto"`` finds on this machine."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def executed_path(project: Project, name: str, key: str) -> Path:
@@ -283,11 +335,10 @@ def fresh_workshop(project: Project) -> Path:
     return workshop
 
 
-def kernel_environment(folder: Path) -> dict[str, str]:
+def kernel_environment(project: Project, folder: Path) -> dict[str, str]:
     """Return the environment of a run: one thread, our kernel, nobody's personal settings."""
-    names = {name: value for name, value in os.environ.items() if name not in UNWANTED_VARIABLES}
     return (
-        names
+        child_environment(project)
         | dict.fromkeys(THREAD_VARIABLES, "1")
         | {
             "JUPYTER_PREFER_ENV_PATH": "1",
@@ -298,23 +349,51 @@ def kernel_environment(folder: Path) -> dict[str, str]:
 
 
 def require_parameters(source: Path, parameters: Parameters) -> None:
-    """Refuse a parameter the notebook lacks: papermill would set it and nothing would read it."""
-    known = declared_parameters(json.loads(source.read_text(encoding="utf-8")))
-    for name in parameters:
+    """Refuse a parameter the notebook lacks, since nothing would read it, or of the wrong type."""
+    known = declared_parameters(source)
+    for name, value in parameters.items():
         if name not in known:
             raise PressError(
                 f"{source.name} has no parameter {name!r}; its cell tagged 'parameters' sets: "
                 f"{', '.join(sorted(known)) or 'nothing'}"
             )
+        default = known[name]
+        for kind, accepted, words in NUMBERS:
+            if type(default) is kind and not isinstance(value, accepted):
+                raise PressError(
+                    f"parameter {name}={value}: expected {words}, since {source.name} has "
+                    f"{name} = {default}"
+                )
 
 
-def declared_parameters(notebook: dict[str, Any]) -> set[str]:
-    """Names assigned in the cell tagged ``parameters``."""
-    names: set[str] = set()
-    for cell in notebook["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            names |= set(re.findall(r"^(\w+)\s*(?::[^=\n]+)?=", text_of(cell), re.MULTILINE))
-    return names
+def declared_parameters(source: Path) -> dict[str, object]:
+    """Return the names assigned in the cell tagged ``parameters``, with their plain values."""
+    declared: dict[str, object] = {}
+    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" not in cell["metadata"].get("tags", []):
+            continue
+        try:
+            statements = ast.parse(text_of(cell)).body
+        except SyntaxError as error:
+            raise PressError(
+                f"{source.name}: the cell tagged 'parameters' must be plain assignments: {error}"
+            ) from None
+        for statement in statements:
+            match statement:
+                case ast.Assign(targets=[ast.Name(name)], value=value):
+                    declared[name] = plain_value(value)
+                case ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value):
+                    declared[name] = plain_value(value)
+    return declared
+
+
+def plain_value(expression: ast.expr) -> object:
+    """Return the value of a literal, None for anything else."""
+    try:
+        value: object = ast.literal_eval(expression)
+    except ValueError:
+        return None
+    return value
 
 
 def text_of(cell: dict[str, Any]) -> str:

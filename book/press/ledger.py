@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from press.execute import Executed
 from press.outputs import CLAIM, outputs_of, title_of
-from press.project import PressError, Project, write_json
+from press.project import PressError, Project, digest_of_sources, write_json
+from repcollapse import evidence
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -47,7 +48,7 @@ class Claim:
     interval: list[float] | None
     verdict: str
     chapter: str
-    bounds: dict[str, Any] = field(default_factory=dict)
+    bounds: dict[str, Any]
     mode: str | None = None
     remedy: str | None = None
     outcome: str | None = None
@@ -65,8 +66,9 @@ class Claim:
         )
 
 
-REQUIRED = tuple(item.name for item in fields(Claim))[:14]
-OPTIONAL = ("bounds", "mode", "remedy", "outcome", "unit", "citation")
+PUBLIC = tuple(item.name for item in fields(Claim))[:14]
+REQUIRED = (*PUBLIC, "bounds")
+OPTIONAL = ("mode", "remedy", "outcome", "unit", "citation")
 BLOCK_FIELDS = tuple(item.name for item in fields(Block))
 
 
@@ -104,6 +106,10 @@ def parse(record: dict[str, Any], notebook: str, title: str) -> Claim:
                 f"{notebook}.ipynb: claim {record['id']!r} has {name} {record[name]!r}, "
                 f"expected one of {', '.join(map(repr, allowed))}"
             )
+    try:
+        evidence.Criterion.from_bounds(record["bounds"])
+    except (TypeError, ValueError) as error:
+        raise PressError(f"{notebook}.ipynb: claim {record['id']!r}: {error}") from None
     known = {name: record[name] for name in REQUIRED}
     known |= {name: record[name] for name in OPTIONAL if record.get(name) is not None}
     return Claim(**known, notebook=notebook, title=title)
@@ -137,10 +143,11 @@ def combine(claim: Claim, replications: dict[str, dict[str, dict[str, Any]]]) ->
         record = records[claim.id]
         if set(record["seeds"]) & set(claim.seeds or []):
             continue  # the same seeds again would be no second witness
-        if record["criterion"] != claim.criterion:
+        faults = list(faults_of_block(record, claim))
+        if faults:
             raise PressError(
-                f"claim {claim.id!r} was judged by another criterion in book/replications/{name} "
-                f"({record['criterion']!r}, now {claim.criterion!r}): {renew(name)}"
+                f"claim {claim.id!r}: its block in book/replications/{name} "
+                f"{', and '.join(faults)}: {renew(name)}"
             )
         blocks.append(Block(**{key: record[key] for key in BLOCK_FIELDS}))
     verdict = claim.verdict
@@ -148,6 +155,39 @@ def combine(claim: Claim, replications: dict[str, dict[str, dict[str, Any]]]) ->
         held = all(block.verdict == REPRODUCED for block in blocks)
         verdict = REPRODUCED if held else NOT_REPRODUCED
     return replace(claim, verdict=verdict, blocks=tuple(blocks))
+
+
+def faults_of_block(record: dict[str, Any], claim: Claim) -> Iterator[str]:
+    """Say where a committed block is not of this claim, or not what its measurements give."""
+    compared = ["statement", "kind", "criterion"]
+    if claim.verdict != NOT_JUDGED:  # a run on other data still shows what the default data gave
+        compared.append("dataset")
+    for name in compared:
+        if record[name] != getattr(claim, name):
+            yield f"has another {name} ({record[name]!r}, the claim {getattr(claim, name)!r})"
+    values, seeds = record["measurements"], record["seeds"]
+    if len(set(seeds)) != len(values) or len(values) < evidence.MIN_SEEDS:
+        yield (
+            f"has {len(values)} measurements for the seeds {seeds}, expected one for each of at "
+            f"least {evidence.MIN_SEEDS} seeds"
+        )
+        return
+    mean, bounds = evidence.mean_interval(values)
+    computed = [mean, *(bounds or ())]
+    recorded = [record["mean"], *(record["interval"] or ())]
+    if not agree(computed, recorded):
+        yield f"records mean and interval {recorded}, its measurements give {computed}"
+    verdict = evidence.verdict(evidence.Criterion.from_bounds(claim.bounds), values)
+    if record["verdict"] != verdict:
+        yield f"records the verdict {record['verdict']!r}, its measurements give {verdict!r}"
+
+
+def agree(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Tell whether numbers are the same but for the last digits, where two machines may differ."""
+    return len(first) == len(second) and all(
+        math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12)
+        for one, two in zip(first, second, strict=True)
+    )
 
 
 def renew(name: str) -> str:
@@ -158,7 +198,41 @@ def renew(name: str) -> str:
 
 def read_replication(path: Path) -> dict[str, dict[str, Any]]:
     """Return the records of one committed block, by claim."""
-    return {record["id"]: record for record in json.loads(path.read_text(encoding="utf-8"))}
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        records = None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise PressError(
+            f"book/replications/{path.name} is not a list of claims: {renew(path.name)}"
+        )
+    incomplete = [record.get("id") for record in records if not set(PUBLIC) <= set(record)]
+    if incomplete:
+        raise PressError(
+            f"claim {incomplete[0]!r} is incomplete in book/replications/{path.name}: "
+            f"{renew(path.name)}"
+        )
+    return {record["id"]: record for record in records}
+
+
+def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:
+    """One line for each committed block that other notebooks or another package have measured."""
+    present = {path.stem: digest_of_sources(project, path) for path in project.notebooks}
+    trained = [claim for claim in claims if claim.kind == "trained"]
+    lines = []
+    for path in sorted(project.replications.glob("first_seed_*.json")):
+        records = read_replication(path)
+        changed = dict.fromkeys(
+            claim.notebook
+            for claim in trained
+            if records[claim.id].get("sources") != present[claim.notebook]
+        )
+        if changed:
+            lines.append(
+                f"warning: book/replications/{path.name} is older than the package or the "
+                f"notebook: {', '.join(changed)}; {renew(path.name)}"
+            )
+    return lines
 
 
 def surprises(claims: Iterable[Claim]) -> list[str]:
@@ -178,7 +252,7 @@ def seen(claim: Claim) -> list[str]:
 
 def as_json(claim: Claim) -> dict[str, Any]:
     """Return the public form, as ``ledger.json`` has it."""
-    record = {name: getattr(claim, name) for name in REQUIRED}
+    record = {name: getattr(claim, name) for name in PUBLIC}
     record["blocks"] = [
         {name: getattr(block, name) for name in BLOCK_FIELDS} for block in claim.blocks
     ]
@@ -186,7 +260,11 @@ def as_json(claim: Claim) -> dict[str, Any]:
 
 
 def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]) -> Path:
-    """Commit-ready block of the trained claims, as this run alone judged them."""
+    """Commit-ready block of the trained claims, as this run alone judged them.
+
+    Each holds a digest of what measured it, so that a build can tell when it has aged.
+    """
+    sources = {path.stem: digest_of_sources(project, path) for path in project.notebooks}
     path = project.replications / f"first_seed_{first_seed}.json"
     records = []
     for claim in claims:
@@ -196,7 +274,7 @@ def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]
             raise PressError(f"claim {claim.id!r} was not judged in this run: it makes no block")
         record = as_json(claim)
         del record["blocks"]
-        records.append(record)
+        records.append(record | {"sources": sources[claim.notebook]})
     write_json(path, records)
     return path
 

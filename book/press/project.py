@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 
 DEFAULT_LIMIT = 600.0
+# MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
+UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
 
 
 class PressError(Exception):
@@ -62,6 +64,15 @@ class Project:
         return self.build / "html"
 
 
+def child_environment(project: Project) -> dict[str, str]:
+    """Return the variables for what the press starts, which must import this checkout's package.
+
+    Without that, a copied checkout would run the package that its environment was installed from.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in UNWANTED_VARIABLES}
+    return kept | {"PYTHONPATH": str(project.package)}
+
+
 @cache
 def environment() -> str:
     """Return the interpreter and every installed version, as text.
@@ -97,26 +108,48 @@ def digest_of_tree(folder: Path) -> str:
     return digest_of_files(folder, files)
 
 
+def digest_of_sources(project: Project, notebook: Path) -> str:
+    """Digest of what an author can change about a chapter's measurements."""
+    content = notebook.read_bytes() + digest_of_tree(project.package).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def to_json(value: object) -> str:
+    """Return readable JSON."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, value: object) -> None:
     """Write readable JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, to_json(value))
 
 
 def swap_folder(new: Path, target: Path) -> None:
-    """Put ``new`` where ``target`` is; :func:`recover_folder` undoes a swap cut in half."""
+    """Put ``new`` where ``target`` is, or leave ``target`` as it was.
+
+    A swap that was killed between its two renames is undone by :func:`recover_folder`.
+    """
     previous = target.with_name(target.name + ".previous")
     if target.exists():
         shutil.rmtree(previous, ignore_errors=True)
         target.replace(previous)
-    new.replace(target)
+    try:
+        new.replace(target)
+    except BaseException:
+        recover_folder(target)
+        raise
     shutil.rmtree(previous, ignore_errors=True)
 
 

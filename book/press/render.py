@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from press.execute import UNWANTED_VARIABLES
 from press.project import (
     PressError,
     Project,
+    child_environment,
     digest_of_tree,
     environment,
     recover_folder,
@@ -60,10 +59,9 @@ def jupyter_book(project: Project, output: Path, builder: str = "html") -> None:
     script = Path(sys.executable).with_name("jupyter-book")
     command = [str(script), "build", str(project.staged), "--path-output", str(output)]
     command += ["-W", "-n", "--keep-going", "--all", "-q", "--builder", builder]
-    environ = {name: value for name, value in os.environ.items() if name not in UNWANTED_VARIABLES}
     done = subprocess.run(
         command,
-        env=environ,
+        env=child_environment(project),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,7 +72,7 @@ def jupyter_book(project: Project, output: Path, builder: str = "html") -> None:
 
 
 def site_key(project: Project) -> str:
-    """Digest all a site is made of: pages, package (the API page), tools and this press."""
+    """Digest all a site is made of: pages, ledger, package (the API page), tools and this press."""
     parts = [
         digest_of_tree(project.staged),
         digest_of_tree(project.package),

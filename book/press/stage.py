@@ -24,12 +24,13 @@ from press import ledger
 from press.execute import Executed, text_of
 from press.ledger import Claim
 from press.outputs import CLAIM, FIGURE, outputs_of
-from press.project import PressError, Project, recover_folder, swap_folder
+from press.project import PressError, Project, recover_folder, swap_folder, to_json
 
 COLAB = "https://colab.research.google.com"
 PLACEHOLDER = re.compile(r"<!-- press:(\w+)(?: ([\w-]+))? -->")
 # Outputs that a reader of the page must not meet unfolded, or at all: a figure there is a mistake.
 FOLDED = {"hide-cell", "hide-output", "remove-output"}
+LEDGER_FILE = "ledger.json"
 MATHJAX = ("tex-chtml-full.js", "output/chtml/fonts", "a11y", "sre", "ui")
 # Source of a cell that carries the rest of an output: not shown, but a cell without one is dropped.
 CONTINUED = "# continued"
@@ -69,6 +70,8 @@ def stage(project: Project, executed: Sequence[Executed], claims: Sequence[Claim
     stage_mathjax(target)
     figures = stage_notebooks(executed, claims, target)
     fill_placeholders(target, claims, figures)
+    text = to_json([ledger.as_json(claim) for claim in claims])
+    (target / LEDGER_FILE).write_text(text, encoding="utf-8")
     swap_folder(target, project.staged)
 
 

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from press.__main__ import main, parse_parameters
-from press.project import PressError, Project, recover_folder, swap_folder
+from press.project import PressError, Project, recover_folder, swap_folder, write_json
 
 ROOT = Path(__file__).parents[2]
 TOC = """\
@@ -110,6 +110,7 @@ def test_a_book_is_built_kept_and_left_alone_by_failures(
     assert "Colab" not in index.get_text()
     (entry,) = json.loads((book.html / "ledger.json").read_text())
     assert entry["id"] == "a-claim"
+    assert len(entry["blocks"]) == 1
     offered = book.html / "_sources" / "notebooks" / "01_one.ipynb"
     assert offered.read_bytes() == book.notebooks[0].read_bytes()
 
@@ -120,6 +121,20 @@ def test_a_book_is_built_kept_and_left_alone_by_failures(
     assert "01_one: kept" in shown
     assert "the site is kept" in shown
     assert (book.html / "index.html").stat().st_ino == before.st_ino
+
+    # A committed block that changes in a digit no page shows: the ledger's data follow.
+    for value in (0.0010000001, 0.0010000002):
+        measurements = [value, 0.002, 0.003, 0.001, 0.003]
+        seeds = [100, 101, 102, 103, 104]
+        record = make.claim_record(measurements=measurements, seeds=seeds)
+        write_json(book.replications / "first_seed_100.json", [record])
+        assert press(book, "build") == 0
+        assert "rendering" in capsys.readouterr().out
+        (entry,) = json.loads((book.html / "ledger.json").read_text())
+        assert entry["blocks"][1]["measurements"] == measurements
+    shutil.rmtree(book.replications)
+    assert press(book, "build") == 0
+    before = (book.html / "index.html").stat()
 
     # A claim that no longer holds, a notebook that fails and a page that warns: the site stays.
     write_chapter(book.root, make, verdict="not reproduced")
@@ -145,7 +160,7 @@ def test_a_book_is_built_kept_and_left_alone_by_failures(
 def test_a_replication_is_recorded_and_then_judged_with(
     book: Project, make: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_chapter(book.root, make, seeds=[100, 101, 102], verdict="not reproduced")
+    write_chapter(book.root, make, seeds=[100, 101, 102, 103, 104], verdict="not reproduced")
     assert press(book, "replicate", "first_seed=100") == 0
     assert "is not reproduced, expected reproduced" in capsys.readouterr().out
     assert (book.replications / "first_seed_100.json").exists()
@@ -153,8 +168,8 @@ def test_a_replication_is_recorded_and_then_judged_with(
     assert press(book, "build") == 1
     error = capsys.readouterr().err
     assert "is not reproduced, expected reproduced" in error
-    assert "seeds 0 to 2, digits: reproduced" in error
-    assert "seeds 100 to 102, digits: not reproduced" in error
+    assert "seeds 0 to 4, digits: reproduced" in error
+    assert "seeds 100 to 104, digits: not reproduced" in error
 
 
 @pytest.mark.parametrize("arguments", [[], ["seeds=3"], ["first_seed=x"]])
@@ -184,8 +199,18 @@ def test_what_is_no_address_is_refused(
 
 
 def test_parameters_are_typed() -> None:
-    given = ["first_seed=100", "dataset=sprites", "rate=0.5"]
-    assert parse_parameters(given) == {"first_seed": 100, "dataset": "sprites", "rate": 0.5}
+    given = ["first_seed=100", "dataset=sprites", "rate=0.5", "shift=-1"]
+    assert parse_parameters(given) == {
+        "first_seed": 100,
+        "dataset": "sprites",
+        "rate": 0.5,
+        "shift": -1,
+    }
+
+
+@pytest.mark.parametrize("text", ["[1", "", "no", "2024-01-01", "null", "~", "{a: 1}", "a=b", "'"])
+def test_what_is_no_number_is_taken_as_it_was_given(text: str) -> None:
+    assert parse_parameters([f"name={text}"]) == {"name": text}
 
 
 @pytest.mark.parametrize("items", [["seeds"], ["2x=1"], ["seeds=1", "seeds=2"]])

@@ -13,12 +13,15 @@ import pytest
 
 from press.execute import (
     Executed,
+    accelerator,
     cache_key,
     declared_parameters,
     execute,
     executed_path,
     kernel_environment,
+    machinery,
     prune,
+    require_parameters,
     strip,
 )
 from press.project import PressError, Project
@@ -72,24 +75,91 @@ def test_an_unknown_parameter_is_refused_by_name(project: Project) -> None:
         execute(project, {"sead": 1})
 
 
-def test_declared_parameters_may_be_annotated(make: Any) -> None:
-    notebook = make.notebook(make.parameters(), make.code("other = 1"))
-    assert declared_parameters(notebook) == {"seeds", "first_seed", "dataset"}
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"seeds": "[1"}, r"seeds=\[1: expected a whole number, since 01_one.ipynb has seeds = 5"),
+        ({"seeds": 1.5}, "seeds=1.5: expected a whole number"),
+        ({"seeds": ""}, "seeds=: expected a whole number"),
+        ({"first_seed": "2024-01-01"}, "first_seed=2024-01-01: expected a whole number"),
+        ({"rate": "fast"}, "rate=fast: expected a number, since 01_one.ipynb has rate = 0.5"),
+    ],
+)
+def test_a_parameter_of_another_type_than_its_default_is_refused(
+    project: Project, make: Any, parameters: dict[str, object], told: str
+) -> None:
+    cell = make.code("seeds = 5\nfirst_seed = 0\nrate: float = 0.5", "parameters")
+    make.write(project.notebooks[0], make.markdown("# One"), cell)
+    with pytest.raises(PressError, match=told):
+        execute(project, parameters)
+    require_parameters(project.notebooks[0], {"rate": 1, "seeds": 3})
 
 
-def test_the_key_follows_notebook_package_versions_and_parameters(
+def test_declared_parameters_may_be_annotated_or_computed(project: Project, make: Any) -> None:
+    cell = make.code('seeds = 5\ndataset: str = "digits"\nlow = -1\nmany = 2 * 3', "parameters")
+    make.write(project.notebooks[0], cell, make.code("other = 1"))
+    assert declared_parameters(project.notebooks[0]) == {
+        "seeds": 5,
+        "dataset": "digits",
+        "low": -1,
+        "many": None,
+    }
+
+
+def test_a_parameters_cell_that_is_not_python_is_named(project: Project, make: Any) -> None:
+    make.write(project.notebooks[0], make.code("seeds = ", "parameters"))
+    with pytest.raises(PressError, match=r"01_one.ipynb: the cell tagged 'parameters' must be"):
+        execute(project, {})
+
+
+def test_the_key_follows_all_that_can_change_what_is_shown(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = project.notebooks[0]
-    keys = [cache_key(source, "package", {})]
-    assert cache_key(source, "package", {}) == keys[0]
-    keys.append(cache_key(source, "another package", {}))
-    keys.append(cache_key(source, "package", {"seeds": 2}))
+    keys = [cache_key(project, source, {})]
+    assert cache_key(project, source, {}) == keys[0]
+    keys.append(cache_key(project, source, {"seeds": 2}))
     source.write_text(source.read_text() + "\n")
-    keys.append(cache_key(source, "package", {}))
-    monkeypatch.setattr("press.execute.environment", lambda: "other versions")
-    keys.append(cache_key(source, "package", {}))
+    keys.append(cache_key(project, source, {}))
+    (project.package / "package" / "__init__.py").write_text("VALUE = 2\n")
+    keys.append(cache_key(project, source, {}))
+    for name in ("environment", "accelerator", "machinery"):
+        monkeypatch.setattr(f"press.execute.{name}", lambda: "another")
+        keys.append(cache_key(project, source, {}))
     assert len(set(keys)) == len(keys)
+
+
+def test_the_machinery_is_what_runs_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("execute.py", "worker.py"):
+        (tmp_path / name).write_bytes((PRESS / "press" / name).read_bytes())
+    before = machinery()
+    monkeypatch.setattr("press.execute.__file__", str(tmp_path / "execute.py"))
+    assert machinery() == before
+    (tmp_path / "worker.py").write_text("changed")
+    changed = machinery()
+    assert changed != before
+    (tmp_path / "execute.py").write_text("changed")
+    assert machinery() not in (before, changed)
+
+
+@pytest.mark.parametrize(("available", "name"), [(True, "cuda"), (False, "cpu")])
+def test_the_accelerator_is_the_one_torch_would_take(
+    available: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    assert accelerator.__wrapped__() == name
+
+
+def test_a_notebook_imports_the_package_of_its_own_checkout(project: Project, make: Any) -> None:
+    own = project.package / "repcollapse"  # the name of one that is installed, too
+    own.mkdir()
+    (own / "__init__.py").write_text("")
+    cells = [make.markdown("# One"), make.code("import repcollapse\nprint(repcollapse.__file__)")]
+    make.write(project.notebooks[0], *cells)
+    (done,) = execute(project, {})
+    assert str(own) in outputs(done)
 
 
 def test_a_change_of_the_package_runs_the_notebook_again(project: Project) -> None:
@@ -130,12 +200,34 @@ def test_a_notebook_over_its_limit_is_stopped(project: Project, make: Any) -> No
     make.write(
         project.root / "notebooks" / "01_one.ipynb",
         make.markdown("# One"),
-        make.code("import time; time.sleep(60)"),
+        make.code("quick = 1"),
+        make.code("import time\ntime.sleep(60)"),
     )
     began = time.monotonic()
-    with pytest.raises(PressError, match=r"01_one.ipynb ran longer than its limit"):
-        execute(project, {}, limit=2)
-    assert time.monotonic() - began < 20
+    with pytest.raises(PressError) as caught:
+        execute(project, {}, limit=8)
+    assert time.monotonic() - began < 30
+    assert str(caught.value) == (
+        "01_one.ipynb ran longer than its limit of 8 s and was stopped in the cell\n\n"
+        "    import time\n    time.sleep(60)"
+    )
+
+
+def test_a_notebook_stopped_before_it_began_is_said_to_be(project: Project) -> None:
+    with pytest.raises(PressError, match=r"limit of 0.01 s and was stopped before its first cell"):
+        execute(project, {}, limit=0.01)
+
+
+def test_a_worker_whose_parent_is_gone_ends_at_once(project: Project, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    target = tmp_path / "out.ipynb"
+    worker = [sys.executable, str(PRESS / "press" / "worker.py"), str(project.notebooks[0])]
+    done = subprocess.run(
+        [*worker, str(target), "{}", str(tmp_path), str(gone.pid)], check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert not target.exists()
 
 
 def test_a_killed_build_keeps_what_was_finished_and_leaves_no_child(
@@ -192,11 +284,15 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_the_environment_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, project: Project, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("JUPYTER_PATH", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("REPCOLLAPSE_DATA", "/data")
-    environment = kernel_environment(tmp_path)
+    environment = kernel_environment(project, tmp_path)
+    assert environment["PYTHONPATH"] == str(project.root / "src")
     assert "MPLBACKEND" not in environment
     assert "JUPYTER_PATH" not in environment
     assert environment["REPCOLLAPSE_DATA"] == "/data"

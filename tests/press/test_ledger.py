@@ -10,6 +10,8 @@ import pytest
 from press import ledger
 from press.project import PressError, Project
 
+SEEDS = [100, 101, 102, 103, 104]
+
 
 def write_block(folder: Path, first_seed: int, *records: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,11 +69,11 @@ def test_without_blocks_the_run_decides(make: Any, tmp_path: Path) -> None:
 def test_reproduced_means_in_every_block(
     make: Any, tmp_path: Path, here: str, there: str, verdict: str
 ) -> None:
-    write_block(tmp_path, 100, make.claim_record(seeds=[100, 101, 102], verdict=there))
+    write_block(tmp_path, 100, make.claim_record(seeds=SEEDS, verdict=there))
     (claim,) = ledger.add_blocks([make.claim(verdict=here)], tmp_path)
     assert claim.verdict == verdict
     assert [block.verdict for block in claim.blocks] == [here, there]
-    assert claim.blocks[1].seeds == [100, 101, 102]
+    assert claim.blocks[1].seeds == SEEDS
 
 
 def test_a_block_of_the_same_seeds_is_no_second_witness(make: Any, tmp_path: Path) -> None:
@@ -93,6 +95,97 @@ def test_a_block_that_knows_another_criterion_is_stale(make: Any, tmp_path: Path
     write_block(tmp_path, 100, make.claim_record(seeds=[100], criterion="below 0.5"))
     with pytest.raises(PressError, match=r"'a-claim'.*another criterion.*FIRST_SEED=100"):
         ledger.add_blocks([make.claim()], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"statement": "It shines."}, "has another statement .'It shines.', the claim 'It coll"),
+        ({"kind": "exact"}, "has another kind"),
+        ({"dataset": "sprites"}, "has another dataset .'sprites', the claim 'digits'"),
+        ({"criterion": "every seed < 0.011"}, "has another criterion"),
+        ({"mean": 0.003}, r"records mean and interval \[0.003, .* give \[0.002, "),
+        ({"interval": [0.0, 0.0032]}, "records mean and interval"),
+        ({"interval": None}, "records mean and interval"),
+        ({"verdict": "not reproduced"}, "records the verdict 'not reproduced'.*give 'reproduced'"),
+        ({"seeds": SEEDS[:4]}, "5 measurements for the seeds .100, 101, 102, 103."),
+        ({"seeds": [100, 101, 102, 103, 103]}, "one for each of at least 5 seeds"),
+        ({"seeds": SEEDS[:2], "measurements": [0.001, 0.002]}, "at least 5 seeds"),
+    ],
+)
+def test_a_block_that_disagrees_with_the_claim_or_with_itself_is_refused(
+    make: Any, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    write_block(tmp_path, 100, make.claim_record(seeds=SEEDS) | change)
+    with pytest.raises(PressError, match=rf"'a-claim'.*{told}.*make replicate FIRST_SEED=100"):
+        ledger.add_blocks([make.claim()], tmp_path)
+
+
+def test_a_change_of_one_measurement_is_noticed(make: Any, tmp_path: Path) -> None:
+    record = make.claim_record(seeds=SEEDS)
+    record["measurements"] = [*record["measurements"][:-1], 0.02]
+    write_block(tmp_path, 100, record)
+    with pytest.raises(PressError, match=r"mean and interval.*, and records the verdict"):
+        ledger.add_blocks([make.claim()], tmp_path)
+
+
+def test_the_last_digit_may_be_another_machines(make: Any, tmp_path: Path) -> None:
+    record = make.claim_record(seeds=SEEDS)
+    record["mean"] *= 1 + 1e-15
+    write_block(tmp_path, 100, record)
+    (claim,) = ledger.add_blocks([make.claim()], tmp_path)
+    assert len(claim.blocks) == 2
+
+
+def test_a_run_on_other_data_still_shows_the_blocks(make: Any, tmp_path: Path) -> None:
+    write_block(tmp_path, 100, make.claim_record(seeds=SEEDS))
+    (claim,) = ledger.add_blocks([make.claim(dataset="sprites", verdict="not judged")], tmp_path)
+    assert claim.verdict == "not judged"
+    assert [block.dataset for block in claim.blocks] == ["sprites", "digits"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}x", "[1]", '{"a": 1}', "3"])
+def test_a_file_that_holds_no_claims_is_refused(make: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "first_seed_100.json").write_text(text)
+    with pytest.raises(PressError, match=r"first_seed_100.json is not a list .*FIRST_SEED=100"):
+        ledger.add_blocks([make.claim()], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["measurements", "dataset", "verdict"])
+def test_an_incomplete_block_is_refused(make: Any, tmp_path: Path, name: str) -> None:
+    record = make.claim_record(seeds=SEEDS)
+    del record[name]
+    write_block(tmp_path, 100, record)
+    with pytest.raises(PressError, match=r"'a-claim' is incomplete in .*first_seed_100.json"):
+        ledger.add_blocks([make.claim()], tmp_path)
+
+
+@pytest.mark.parametrize("bounds", [{}, None, {"scope": "seeds"}])
+def test_bounds_that_are_none_are_refused(make: Any, bounds: Any) -> None:
+    with pytest.raises(PressError, match=r"01_one.ipynb: claim 'a-claim': "):
+        make.claim(bounds=bounds)
+
+
+def test_a_block_older_than_its_sources_is_named(make: Any, project: Project) -> None:
+    def warned() -> list[str]:
+        return ledger.outdated(project, [make.claim()])
+
+    assert warned() == []
+    ledger.write_replication(project, 100, [make.claim(seeds=SEEDS)])
+    assert warned() == []
+    module = project.package / "package" / "__init__.py"
+    module.write_text("VALUE = 2\n")
+    (line,) = warned()
+    assert "first_seed_100.json is older" in line
+    assert "01_one" in line
+    assert "make replicate FIRST_SEED=100" in line
+    module.write_text("VALUE = 1\n")
+    assert warned() == []
+    notebook = project.notebooks[0]
+    notebook.write_text(notebook.read_text() + "\n")
+    assert len(warned()) == 1
+    write_block(project.replications, 100, make.claim_record(seeds=SEEDS))  # without a digest
+    assert len(warned()) == 1
 
 
 def test_a_block_that_lacks_a_claim_or_has_one_too_many_is_stale(make: Any, tmp_path: Path) -> None:
@@ -123,8 +216,8 @@ def test_a_difference_in_either_direction_is_named(
     assert bool(found) == surprising
     for text in found:
         assert text.startswith(f"claim 'a-claim' (01_one.ipynb) is {verdict}, expected {expected}")
-        assert "spread below 0.01" in text
-        assert "seeds 0 to 2" in text
+        assert "every seed < 0.01" in text
+        assert "seeds 0 to 4" in text
 
 
 def test_the_public_form_has_exactly_its_fields(make: Any, tmp_path: Path) -> None:
@@ -138,7 +231,7 @@ def test_the_public_form_has_exactly_its_fields(make: Any, tmp_path: Path) -> No
 
 
 def test_a_replication_holds_the_trained_claims_and_reads_back(make: Any, project: Project) -> None:
-    again = make.claim(seeds=[100, 101, 102], verdict="not reproduced")
+    again = make.claim(seeds=SEEDS, verdict="not reproduced")
     exact = make.claim("exact", kind="exact", seeds=None)
     path = ledger.write_replication(project, 100, [again, exact])
     assert path.name == "first_seed_100.json"
@@ -154,7 +247,7 @@ def test_an_unjudged_run_makes_no_replication(make: Any, project: Project) -> No
 
 
 def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
-    write_block(tmp_path, 100, make.claim_record(seeds=[100, 101, 102], verdict="not reproduced"))
+    write_block(tmp_path, 100, make.claim_record(seeds=SEEDS, verdict="not reproduced"))
     (claim,) = ledger.add_blocks(
         [make.claim(citation="chen2021", expected="not reproduced", unit="nats")], tmp_path
     )
@@ -165,9 +258,9 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
         "It collapses.",
         "Table 1 {cite:p}`chen2021`",
         "constant",
-        "spread below 0.01 in every seed",
-        "mean 0.002 nats, 95 % interval 0.001 to 0.003, seeds 0 to 2, digits (reproduced)",
-        "seeds 100 to 102, digits (not reproduced)",
+        "every seed < 0.01",
+        "mean 0.002 nats, 95 % interval 7.6 · 10⁻⁴ to 0.00324, seeds 0 to 4, digits (reproduced)",
+        "seeds 100 to 104, digits (not reproduced)",
     ):
         assert part in card
 
