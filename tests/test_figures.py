@@ -315,3 +315,24 @@ def test_neighbour_strip_counts_those_of_the_same_class():
     same, other = to_rgb(PALETTE["sky"]), to_rgb(PALETTE["vermilion"])
     assert frames_ == [same, other, other, same]
     assert not axes[0].spines["left"].get_visible()
+
+
+def test_an_arm_or_a_column_that_is_not_there_is_no_empty_picture():
+    table = pd.DataFrame({"arm": ["a"], "seed": [0], "step": [0], "spread": [1.0]})
+    _, ax = plt.subplots()
+    for draw in (figures.curves, figures.dots):
+        with pytest.raises(ValueError, match=r"arm must be one of \['a'\]; got 'b'"):
+            draw(ax, table, "spread", {"b": "red"})
+        with pytest.raises(ValueError, match=r"column must be one of .*; got 'rank'"):
+            draw(ax, table, "rank", {"a": "red"})
+    with pytest.raises(ValueError, match="matrices must hold at least one matrix"):
+        figures.spectrum(ax, {}, {})
+    plt.close("all")
+
+
+def test_neighbours_of_nan_are_refused():
+    _, axes = plt.subplots(1, 6)
+    z = np.full((8, 2), np.nan)
+    with pytest.raises(ValueError, match="z must be finite; row 0"):
+        figures.neighbour_strip(axes, np.zeros((8, 1, 4, 4)), np.zeros(8, int), z, 0)
+    plt.close("all")

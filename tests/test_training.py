@@ -442,3 +442,9 @@ def test_recipes_are_values():
     assert replace(arm, lr=1.0).lr == 1.0 and arm.lr == 2e-3
     with pytest.raises(AttributeError):
         arm.lr = 1.0
+
+
+@pytest.mark.parametrize("views", [0, 4])
+def test_only_views_that_are_there_are_embedded(tiny, views):
+    with pytest.raises(ValueError, match=f"views must be at least 1 and at most 3; got {views}"):
+        embed_views(recipe().build(tiny[1].shape), tiny[1], views)

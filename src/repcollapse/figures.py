@@ -20,6 +20,8 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from repcollapse import _checks
+
 MIME = "application/vnd.repcollapse.figure+json"
 DPI = 160
 
@@ -143,12 +145,19 @@ def curves(
 ) -> None:
     """Draw `column` against `x`: a thin line for every seed, a thick one for each arm's mean."""
     for arm, shade in colours.items():
-        rows = history[history["arm"] == arm]
+        rows = _rows_of(history, arm, column)
         for _, one in rows.groupby("seed"):
             ax.plot(one[x], one[column], color=shade, linewidth=0.8, alpha=0.45)
         mean = rows.groupby(x)[column].mean()
         ax.plot(mean.index, mean, color=shade, linewidth=2.4, label=arm)
     dress(ax, column, x=x)
+
+
+def _rows_of(table: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
+    """Return the rows of `arm`; an empty picture would say that nothing happened."""
+    _checks.choice("column", column, list(table.columns))
+    _checks.choice("arm", arm, sorted(set(table["arm"])))
+    return table[table["arm"] == arm]
 
 
 def dress(ax: Axes, column: str, *, x: str | None = "step") -> None:
@@ -172,7 +181,7 @@ def dots(
     from repcollapse.evidence import mean_interval
 
     for row, (arm, shade) in enumerate(colours.items()):
-        values = final.loc[final["arm"] == arm, column].to_numpy(dtype=float)
+        values = _rows_of(final, arm, column)[column].to_numpy(dtype=float)
         ax.scatter(values, np.full(len(values), row), s=22, color=shade, alpha=0.55, linewidths=0)
         mean, bounds = mean_interval(values)
         if bounds is not None:
@@ -206,6 +215,8 @@ def spectrum(ax: Axes, matrices: Mapping[str, Sequence[Any]], colours: Mapping[s
     """
     from repcollapse.diagnostics import singular_values
 
+    if not matrices or not all(len(seeds) for seeds in matrices.values()):
+        raise ValueError("matrices must hold at least one matrix of every arm")
     shape = next(iter(matrices.values()))[0].shape
     null = np.random.default_rng(0).standard_normal(shape)
     reference = singular_values(null).numpy()
@@ -234,7 +245,7 @@ def neighbour_strip(
 
     `axes` are count + 1; neighbours of another class are framed.
     """
-    unit = np.asarray(z, dtype=float)
+    unit = _checks.as_matrix("z", z).detach().cpu().double().numpy()
     unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-300)
     similarity = unit @ unit[query]
     similarity[query] = -np.inf

@@ -304,7 +304,15 @@ def calibrate_batch_norm(model: JointEmbedding, bank: ViewBank, batches: int = 8
 def embed_views(
     model: JointEmbedding, bank: ViewBank, views: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return h and z of the bank's first `views` views in evaluation mode, each (V, N, D)."""
+    """Return h and z of the bank's first `views` views in evaluation mode, each (V, N, D).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For views other than from 1 to as many as the bank has (all of them by default).
+    """
+    if views is not None:
+        _checks.integer("views", views, at_least=1, at_most=bank.n_views)
     model.eval()
     pairs = [model.embed(view) for view in bank.views[:, :views].unbind(dim=1)]
     h, z = zip(*pairs, strict=True)

@@ -24,7 +24,7 @@ def test_split_knows_its_size() -> None:
         (IMAGES + 2, LABELS, {}, ValueError, r"images must hold values in \[0, 1\]; got 2 to 2"),
         (IMAGES * torch.nan, LABELS, {}, ValueError, "images must hold values.*got nan"),
         (IMAGES, LABELS[:3], {}, ValueError, r"labels must have shape \(4,\)"),
-        (IMAGES, LABELS.float(), {}, TypeError, "labels must hold integer class labels"),
+        (IMAGES, LABELS.float(), {}, TypeError, "labels must be an int64 torch.Tensor"),
         (IMAGES, LABELS, {"tone": torch.ones(3)}, ValueError, r"factors\['tone'\] must have shape"),
     ],
 )
@@ -69,3 +69,20 @@ def test_stratified_order_is_a_permutation_in_proportion() -> None:
     # Within a class it is a shuffle, not the given order.
     zeros = order[labels[order] == 0]
     assert (zeros.diff() < 0).float().mean() > 0.3
+
+
+@pytest.mark.parametrize("labels", [[0, 1], torch.tensor([0, 1], dtype=torch.int32)])
+def test_labels_are_an_int64_tensor(labels):
+    with pytest.raises(TypeError, match="labels must be an int64"):
+        Split(torch.zeros(2, 1, 8, 8), labels)
+
+
+def test_a_data_set_fits_together():
+    split = Split(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
+    wide = Split(torch.zeros(2, 1, 8, 9), torch.tensor([0, 1]))
+    with pytest.raises(TypeError, match="test must be a Split; got NoneType"):
+        Dataset("x", split, None, ("a", "b"), "moved")
+    with pytest.raises(ValueError, match="class_names must name every label of train, 0 to 1"):
+        Dataset("x", split, split, ("a",), "moved")
+    with pytest.raises(ValueError, match="train and test must hold images of one shape"):
+        Dataset("x", split, wide, ("a", "b"), "moved")

@@ -55,6 +55,9 @@ class Split:
         low, high = (float(bound) for bound in torch.aminmax(self.images))
         if not 0 <= low <= high <= 1:  # NaN fails this comparison, too
             raise ValueError(f"images must hold values in [0, 1]; got {low:g} to {high:g}")
+        if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64:
+            given = getattr(self.labels, "dtype", type(self.labels).__name__)
+            raise TypeError(f"labels must be an int64 torch.Tensor; got {given}")
         _checks.as_labels("labels", self.labels, len(self.images))
         for name, values in self.factors.items():
             if values.shape != (len(self.images),):
@@ -90,8 +93,9 @@ class Dataset:
 
     Raises
     ------
-    ValueError
-        Where `views` is another word.
+    TypeError, ValueError
+        Where a split is none, the splits' images differ in shape, a label has no class name, or
+        `views` is another word.
     """
 
     name: str
@@ -102,6 +106,18 @@ class Dataset:
 
     def __post_init__(self) -> None:
         _checks.choice("views", self.views, get_args(ViewKind))
+        for name, split in (("train", self.train), ("test", self.test)):
+            if not isinstance(split, Split):
+                raise TypeError(f"{name} must be a Split; got {type(split).__name__}")
+            low, high = (int(bound) for bound in torch.aminmax(split.labels))
+            if not 0 <= low <= high < len(self.class_names):
+                raise ValueError(
+                    f"class_names must name every label of {name}, {low} to {high}; "
+                    f"got {len(self.class_names)} names"
+                )
+        shapes = [tuple(split.images.shape[1:]) for split in (self.train, self.test)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"train and test must hold images of one shape; got {shapes}")
 
 
 def stream(seed: int, purpose: str) -> torch.Generator:
