@@ -11,10 +11,8 @@ from press.execute import Executed
 from press.outputs import CLAIM, outputs_of, title_of
 from press.project import PressError, Project, digest_of_sources, write_json
 from repcollapse import evidence
+from repcollapse.evidence import NOT_JUDGED, NOT_REPRODUCED, REPRODUCED
 
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-NOT_JUDGED = "not judged"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_JUDGED)
 
 
@@ -215,9 +213,14 @@ def read_replication(path: Path) -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in records}
 
 
+def sources_by_notebook(project: Project) -> dict[str, str]:
+    """Digest of what measures each chapter, by its notebook's name."""
+    return {path.stem: digest_of_sources(project, path) for path in project.notebooks}
+
+
 def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:
     """One line for each committed block that other notebooks or another package have measured."""
-    present = {path.stem: digest_of_sources(project, path) for path in project.notebooks}
+    present = sources_by_notebook(project)
     trained = [claim for claim in claims if claim.kind == "trained"]
     lines = []
     for path in sorted(project.replications.glob("first_seed_*.json")):
@@ -264,7 +267,7 @@ def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]
 
     Each holds a digest of what measured it, so that a build can tell when it has aged.
     """
-    sources = {path.stem: digest_of_sources(project, path) for path in project.notebooks}
+    sources = sources_by_notebook(project)
     path = project.replications / f"first_seed_{first_seed}.json"
     records = []
     for claim in claims:
