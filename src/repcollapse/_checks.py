@@ -17,12 +17,16 @@ from torch import Tensor
 ArrayLike = Tensor | np.ndarray
 
 
-def as_matrix(name: str, value: Any, *, min_rows: int = 2) -> Tensor:
-    """Return `value` as a finite floating (N, D) tensor with N >= `min_rows` and D >= 1."""
+def as_matrix(name: str, value: Any, *, min_rows: int = 2, dimension: int | None = None) -> Tensor:
+    """Return `value` as a finite floating (N, D) tensor with N >= `min_rows` and D >= 1.
+
+    With `dimension`, D must be that.
+    """
     matrix = _as_floating_tensor(name, value)
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or dimension not in (None, matrix.shape[1]):
         raise ValueError(
-            f"{name} must have shape (N, D), rows are samples; got shape {tuple(matrix.shape)}"
+            f"{name} must have shape (N, {dimension or 'D'}), rows are samples; "
+            f"got shape {tuple(matrix.shape)}"
         )
     if len(matrix) < min_rows:
         raise ValueError(f"{name} needs at least {min_rows} rows; got {len(matrix)}")
@@ -30,9 +34,12 @@ def as_matrix(name: str, value: Any, *, min_rows: int = 2) -> Tensor:
     return matrix
 
 
-def as_matrix_pair(name_a: str, a: Any, name_b: str, b: Any) -> tuple[Tensor, Tensor]:
+def as_matrix_pair(
+    name_a: str, a: Any, name_b: str, b: Any, *, dimension: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return two finite floating (N, D) tensors of one shape and dtype."""
-    matrix_a, matrix_b = as_matrix(name_a, a), as_matrix(name_b, b)
+    matrix_a = as_matrix(name_a, a, dimension=dimension)
+    matrix_b = as_matrix(name_b, b, dimension=dimension)
     if matrix_a.shape != matrix_b.shape:
         raise ValueError(
             f"{name_a} and {name_b} must have the same shape (N, D); "
@@ -141,9 +148,13 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
 
 
 def _require_finite(name: str, rows: Tensor) -> None:
-    # One reduction decides in the common case; the row is looked for only when there is a fault.
-    if not torch.isfinite(rows.detach()).all():
-        bad = (~torch.isfinite(rows)).any(dim=-1).nonzero().tolist()
+    # A NaN or Inf makes the sum one, and a sum costs a tenth of an elementwise test. Finite numbers
+    # may overflow in it, so that only the elementwise test convicts.
+    rows = rows.detach()
+    if math.isfinite(rows.sum().item()):
+        return
+    bad = (~torch.isfinite(rows)).any(dim=-1).nonzero().tolist()
+    if bad:
         axes = ("view", "row")[-len(bad[0]) :]
         place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, bad[0], strict=True))
         raise ValueError(

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repcollapse import _checks
+from repcollapse.objectives._distributed import gather
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._terms import weighted_sum
 
 CONVENTIONS = ("official", "paper")
 
@@ -30,6 +32,7 @@ def vicreg_terms(
     gamma: float = 1.0,
     eps: float = 1e-4,
     convention: str = "official",
+    gather_distributed: bool = False,
 ) -> VICRegTerms:
     r"""Return the invariance, variance and covariance terms of VICReg, unweighted.
 
@@ -56,6 +59,9 @@ def vicreg_terms(
         Added to the variance before the root, > 0.
     convention
         "official" (the authors' code, to which the published weights belong) or "paper".
+    gather_distributed
+        Take the batch to be that of all ranks joined, each of which gets the same value; without
+        a process group it changes nothing.
 
     Returns
     -------
@@ -86,25 +92,35 @@ def vicreg_terms(
     gamma = _checks.number("gamma", gamma, above=0)
     eps = _checks.number("eps", eps, above=0)
     _checks.choice("convention", convention, CONVENTIONS)
+    if gather_distributed:
+        z_a, z_b = gather(z_a), gather(z_b)
     distance = F.mse_loss(z_a, z_b)
-    variance = _hinge(z_a, gamma, eps) + _hinge(z_b, gamma, eps)
-    covariance = _offdiagonal(z_a) + _offdiagonal(z_b)
+    covariance_a, covariance_b = _covariance(z_a), _covariance(z_b)
+    variance = _hinge(covariance_a, gamma, eps) + _hinge(covariance_b, gamma, eps)
+    covariance = _offdiagonal(covariance_a) + _offdiagonal(covariance_b)
     if convention == "official":
         return VICRegTerms(distance, variance / 2, covariance)
     return VICRegTerms(distance * z_a.shape[1], variance, covariance)
 
 
-def _hinge(z: Tensor, gamma: float, eps: float) -> Tensor:
-    std = torch.sqrt(z.var(dim=0) + eps)
+def _covariance(z: Tensor) -> Tensor:
+    centred = z - z.mean(dim=0)
+    return centred.T @ centred / (len(z) - 1)
+
+
+def _hinge(covariance: Tensor, gamma: float, eps: float) -> Tensor:
+    std = torch.sqrt(covariance.diagonal() + eps)
     return F.relu(gamma - std).mean()
 
 
-def _offdiagonal(z: Tensor) -> Tensor:
+def _offdiagonal(covariance: Tensor) -> Tensor:
     """Return the squared off-diagonal covariances, summed and divided by D."""
-    centred = z - z.mean(dim=0)
-    covariance = centred.T @ centred / (len(z) - 1)
+    return _offdiagonal_squares(covariance) / len(covariance)
+
+
+def _offdiagonal_squares(matrix: Tensor) -> Tensor:
     # The diagonal is subtracted term by term: subtracting two large sums would cancel.
-    return (covariance - covariance.diagonal().diag()).square().sum() / z.shape[1]
+    return (matrix - matrix.diagonal().diag()).square().sum()
 
 
 def vicreg(
@@ -117,6 +133,7 @@ def vicreg(
     gamma: float = 1.0,
     eps: float = 1e-4,
     convention: str = "official",
+    gather_distributed: bool = False,
 ) -> Tensor:
     r"""Return the VICReg objective, the weighted sum of the terms of :func:`vicreg_terms`.
 
@@ -130,7 +147,7 @@ def vicreg(
         Embeddings of two views, shape (N, D), row i of both from one sample, N >= 2.
     invariance, variance, covariance
         The weights :math:`\lambda, \mu, \nu \ge 0`.
-    gamma, eps, convention
+    gamma, eps, convention, gather_distributed
         As in :func:`vicreg_terms`.
 
     Returns
@@ -159,7 +176,137 @@ def vicreg(
         _checks.number("variance", variance, at_least=0),
         _checks.number("covariance", covariance, at_least=0),
     )
-    terms = vicreg_terms(z_a, z_b, gamma=gamma, eps=eps, convention=convention)
-    # A term of weight 0 is left out: 0 times an overflow would be NaN.
-    parts = [weight * term for weight, term in zip(weights, terms, strict=True) if weight > 0]
-    return torch.stack(parts).sum() if parts else 0 * terms.invariance
+    terms = vicreg_terms(
+        z_a,
+        z_b,
+        gamma=gamma,
+        eps=eps,
+        convention=convention,
+        gather_distributed=gather_distributed,
+    )
+    return weighted_sum(terms, weights)
+
+
+class BarlowTwinsTerms(NamedTuple):
+    """The two unweighted terms of Barlow Twins."""
+
+    on_diagonal: Tensor
+    off_diagonal: Tensor
+
+
+@in_full_precision
+def barlow_twins_terms(
+    z_a: Tensor, z_b: Tensor, *, eps: float = 1e-5, gather_distributed: bool = False
+) -> BarlowTwinsTerms:
+    r"""Return the invariance and the redundancy term of Barlow Twins, unweighted.
+
+    With every dimension of each view standardised over the batch,
+    :math:`\tilde z_j = (z_j - \bar z_j) / \sqrt{\operatorname{Var}(z_j) + \epsilon}`, the variance
+    with the N divisor, and the cross-correlation :math:`C = \tilde Z_a^\top \tilde Z_b / N`,
+
+    .. math::
+
+        \text{on\_diagonal} = \sum_j (1 - C_{jj})^2, \qquad
+        \text{off\_diagonal} = \sum_{j \ne k} C_{jk}^2.
+
+    Parameters
+    ----------
+    z_a, z_b
+        Embeddings of two views, shape (N, D), row i of both from one sample, N >= 2.
+    eps
+        Added to the variance before the root, > 0, as in batch normalisation. The paper's
+        pseudo-code has none, and is NaN where a dimension is constant.
+    gather_distributed
+        Take the batch to be that of all ranks joined, each of which gets the same value; without
+        a process group it changes nothing.
+
+    Returns
+    -------
+    BarlowTwinsTerms
+        Scalars in [0, 4D] and [0, D(D - 1)]. At complete collapse on_diagonal is D and off_diagonal
+        0: nothing correlates with a constant.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or an eps other than these.
+
+    References
+    ----------
+    Zbontar, Jing, Misra, LeCun & Deny 2021, "Barlow Twins: self-supervised learning via redundancy
+    reduction", equations 1 and 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> terms = barlow_twins_terms(torch.ones(8, 4), torch.ones(8, 4))
+    >>> [float(term) for term in terms]
+    [4.0, 0.0]
+    """
+    z_a, z_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
+    eps = _checks.number("eps", eps, above=0)
+    if gather_distributed:
+        z_a, z_b = gather(z_a), gather(z_b)
+    correlation = _standardise(z_a, eps).T @ _standardise(z_b, eps) / len(z_a)
+    on_diagonal = (1 - correlation.diagonal()).square().sum()
+    return BarlowTwinsTerms(on_diagonal, _offdiagonal_squares(correlation))
+
+
+def _standardise(z: Tensor, eps: float) -> Tensor:
+    # Its kernel computes z / std - mean / std, which is rounding alone where the mean is large and
+    # the spread none. The standardised values have no part in the shift's gradient.
+    centred = z - z.detach().mean(dim=0)
+    return F.batch_norm(centred, None, None, training=True, eps=eps)
+
+
+def barlow_twins(
+    z_a: Tensor,
+    z_b: Tensor,
+    *,
+    redundancy: float = 0.005,
+    eps: float = 1e-5,
+    gather_distributed: bool = False,
+) -> Tensor:
+    r"""Return the Barlow Twins objective, the weighted sum of :func:`barlow_twins_terms`.
+
+    .. math::
+
+        \ell = \sum_j (1 - C_{jj})^2 + \lambda \sum_{j \ne k} C_{jk}^2
+
+    with the cross-correlation C of the two views, both standardised over the batch.
+
+    Parameters
+    ----------
+    z_a, z_b
+        Embeddings of two views, shape (N, D), row i of both from one sample, N >= 2.
+    redundancy
+        The weight :math:`\lambda \ge 0`. It is the paper's, found at D = 8192; the second sum has
+        D - 1 times as many parts as the first, and a small D asks for a larger weight.
+    eps, gather_distributed
+        As in :func:`barlow_twins_terms`.
+
+    Returns
+    -------
+    Tensor
+        A scalar >= 0, at complete collapse D. One dimension copied D times is no collapse to the
+        first term: with `redundancy` 0 it is the minimum, 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments other than these.
+
+    References
+    ----------
+    Zbontar, Jing, Misra, LeCun & Deny 2021, "Barlow Twins: self-supervised learning via redundancy
+    reduction".
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(barlow_twins(torch.ones(8, 4), torch.ones(8, 4)))
+    4.0
+    """
+    redundancy = _checks.number("redundancy", redundancy, at_least=0)
+    terms = barlow_twins_terms(z_a, z_b, eps=eps, gather_distributed=gather_distributed)
+    return weighted_sum(terms, (1.0, redundancy))

@@ -1,0 +1,17 @@
+"""The weighted sum of an objective's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the sum of weight times term; a term of weight 0 is left out.
+
+    0 times an overflow would be NaN.
+    """
+    parts = [weight * term for weight, term in zip(weights, terms, strict=True) if weight > 0]
+    return torch.stack(parts).sum() if parts else 0 * terms[0]
