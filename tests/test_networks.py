@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from repcollapse.networks import JointEmbedding, conv, encoder, mlp, resnet18
+from repcollapse.networks import JointEmbedding, Pretext, conv, encoder, mlp, resnet18
 from repcollapse.objectives import invariance, nt_xent
 
 
@@ -267,3 +267,91 @@ def test_views_of_another_shape_are_refused():
         ValueError, match=r"view_a and view_b .*got \(5, 1, 2, 2\) and \(3, 1, 2, 2\)"
     ):
         model(torch.zeros(5, 1, 2, 2), torch.zeros(3, 1, 2, 2))
+
+
+# --- the momentum target that gradients flow through
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7, 1.0])
+def test_without_stop_gradient_the_gradient_flows_through_the_followers_part(momentum):
+    """Against weights m * xi + (1 - m) * theta written out, for two steps of training."""
+    model = joint(momentum=momentum, stop_gradient=False).double()
+    theta = [p.detach().clone().requires_grad_() for p in leaders(model)]
+    xi = [p.detach().clone() for p in theta]
+    for step in range(2):
+        views = torch.randn(2, *IMAGES, dtype=torch.float64)
+        xi = [momentum * x + (1 - momentum) * p for x, p in zip(xi, theta, strict=True)]
+        z_a, z_b = (by_hand(model, theta, view) for view in views)
+        t_a, t_b = (by_hand(model, xi, view) for view in views)
+        expected_loss = (invariance(z_a, t_b) + invariance(z_b, t_a)) / 2
+        expected = torch.autograd.grad(expected_loss, theta)
+        loss = model(*views)
+        torch.testing.assert_close(loss, expected_loss)
+        measured = torch.autograd.grad(loss, leaders(model))
+        for one, other in zip(measured, expected, strict=True):
+            torch.testing.assert_close(one, other)
+        xi = [x.detach() for x in xi]
+        with torch.no_grad():
+            for p, q, gradient in zip(leaders(model), theta, measured, strict=True):
+                p.sub_(0.3 * gradient)
+                q.sub_(0.3 * gradient)
+        assert step == 1 or max(float(g.abs().max()) for g in measured) > 1e-4
+        model.after_step()
+
+
+def leaders(model):
+    return [*model.encoder.parameters(), *model.projector.parameters()]
+
+
+def by_hand(model, weights, view):
+    parts = torch.nn.Sequential(model.encoder, model.projector)
+    names = [name for name, _ in parts.named_parameters()]
+    return torch.func.functional_call(parts, dict(zip(names, weights, strict=True)), (view,))
+
+
+def test_a_momentum_target_stops_gradients_unless_told_otherwise():
+    assert joint(momentum=0.9).stop_gradient is True
+    assert joint().stop_gradient is False
+    views = torch.randn(2, *IMAGES)
+    stopped, through = joint(momentum=0.5), joint(momentum=0.5, stop_gradient=False)
+    through.load_state_dict(stopped.state_dict())
+    torch.testing.assert_close(stopped(*views), through(*views))
+    one, other = gradients(stopped, *views), gradients(through, *views)
+    assert any(not torch.allclose(one[name], other[name]) for name in one)
+
+
+def test_after_step_moves_the_state_of_the_objective():
+    class Counting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+
+        def forward(self, z_a, z_b):
+            return invariance(z_a, z_b)
+
+        def after_step(self):
+            self.steps += 1
+
+    model = joint(Counting())
+    model(*torch.randn(2, *IMAGES))
+    model.after_step()
+    assert model.objective.steps == 1
+
+
+def test_a_pretext_sees_both_views_as_one_batch():
+    seen = []
+
+    class Task(torch.nn.Module):
+        def forward(self, encoder, images):
+            seen.append(images)
+            return encoder(images).square().mean()
+
+    model = Pretext(torch.nn.Flatten(), Task())
+    a, b = torch.randn(2, *IMAGES)
+    loss = model(a, b)
+    assert torch.equal(seen[0], torch.cat([a, b]))
+    torch.testing.assert_close(loss, torch.cat([a, b]).square().mean())
+    h, z = model.embed(a)
+    assert torch.equal(h, a.flatten(1)) and h is z
+    with pytest.raises(ValueError, match="view_a and view_b must have the same shape"):
+        model(a, b[:1])

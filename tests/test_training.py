@@ -14,8 +14,18 @@ from torch import nn
 from tqdm import tqdm
 
 from repcollapse import data, diagnostics, training
-from repcollapse.networks import JointEmbedding
-from repcollapse.objectives import invariance, nt_xent, vicreg
+from repcollapse.methods import METHODS
+from repcollapse.networks import JointEmbedding, Pretext
+from repcollapse.objectives import (
+    MoCo,
+    PretextTask,
+    Rotation,
+    SwAV,
+    invariance,
+    negative_cosine,
+    nt_xent,
+    vicreg,
+)
 from repcollapse.training import Recipe, checkpoints, compare, embed_views, pick_device, train
 from repcollapse.views import banks
 
@@ -181,13 +191,13 @@ def test_checkpoints(steps, expected):
 
 
 @pytest.mark.parametrize("momentum", [None, 0.9])
-@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("predictor", ["none", "mlp", "linear", "frozen"])
 def test_recipes_of_all_kinds_train(tiny, momentum, predictor):
     arm = recipe(invariance, predictor=predictor, stop_gradient=True, momentum=momentum)
     run = fit(tiny, arm=arm, steps=3)
     assert np.isfinite(run.losses).all()
     assert (run.model.target is None) == (momentum is None)
-    assert (run.model.predictor is None) == (not predictor)
+    assert (run.model.predictor is None) == (predictor == "none")
 
 
 def test_the_momentum_target_follows_during_training(tiny):
@@ -210,7 +220,7 @@ def test_projectors(projector, dimension):
 @pytest.mark.parametrize("encoder", ["mlp", "conv"])
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])
 def test_norms_reach_every_part(encoder, norm):
-    model = recipe(encoder=encoder, norm=norm, predictor=True).build((1, 8, 8))
+    model = recipe(encoder=encoder, norm=norm, predictor="mlp").build((1, 8, 8))
     parts = (model.encoder, model.projector, model.predictor)
     for part in parts:
         found = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in part.modules())
@@ -301,6 +311,15 @@ def test_bad_arguments(tiny, kwargs, error, message):
         ({"lr": -1}, ValueError, "lr must be above 0; got -1"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be at least 0; got -1"),
         ({"momentum": 2}, ValueError, "momentum must be .*; got 2"),
+        ({"head_norm": "group"}, ValueError, "head_norm must be one of .*; got 'group'"),
+        ({"predictor": True}, ValueError, "predictor must be one of .*; got True"),
+        ({"predictor_lr": 0}, ValueError, "predictor_lr must be above 0; got 0"),
+        ({"objective": 3}, TypeError, "objective must be a function .*; got int"),
+        (
+            {"objective": SwAV(6)},
+            TypeError,
+            "objective must be a class, .*; got a SwAV, which the runs would share",
+        ),
     ],
 )
 def test_a_recipe_checks_itself(changes, error, message):
@@ -416,6 +435,8 @@ def test_values_that_are_not_there(comparison, arm, column, message):
         ({"steps": "many"}, TypeError, "steps must be an integer; got str"),
         ({"dataset": "imagenet"}, ValueError, "must be one of .*; got 'imagenet'"),
         ({"device": "tpu9"}, ValueError, "device must be 'auto'"),
+        ({"probes": ["svm"]}, ValueError, "probes must be one of .*; got 'svm'"),
+        ({"prepare": {"b": str}}, ValueError, r"prepare must name some of the arms \['a'\]; got"),
     ],
 )
 def test_bad_comparisons(digits, kwargs, error, message):
@@ -448,3 +469,127 @@ def test_recipes_are_values():
 def test_only_views_that_are_there_are_embedded(tiny, views):
     with pytest.raises(ValueError, match=f"views must be at least 1 and at most 3; got {views}"):
         embed_views(recipe().build(tiny[1].shape), tiny[1], views)
+
+
+# --- objectives with state, pretext tasks, heads
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains(tiny, name):
+    arm = replace(METHODS[name], **SMALL)
+    run = fit(tiny, arm=arm, steps=3)
+    assert np.isfinite(run.losses).all() and len(run.losses) == 3
+    assert isinstance(run.model, Pretext if arm.pretext else JointEmbedding)
+
+
+def test_methods_are_found_in_files_and_named_once(tmp_path, monkeypatch):
+    from repcollapse import methods
+
+    (tmp_path / "mine.py").write_text(
+        "from repcollapse.training import Recipe\n"
+        "from repcollapse.objectives import nt_xent\n"
+        "triplets = Recipe(nt_xent)\n"
+    )
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    monkeypatch.setitem(__import__("sys").modules, "repcollapse.methods.mine", None)
+    monkeypatch.delitem(__import__("sys").modules, "repcollapse.methods.mine")
+    assert set(methods._collect()) == {*METHODS, "triplets"}
+    (tmp_path / "theirs.py").write_text((tmp_path / "mine.py").read_text())
+    with pytest.raises(ImportError, match=r"theirs.py names methods that exist already"):
+        methods._collect()
+
+
+def test_every_run_has_an_objective_of_its_own(tiny):
+    arm = recipe(functools.partial(SwAV, prototypes=5))
+    one, two = fit(tiny, arm=arm, steps=2), fit(tiny, arm=arm, steps=2)
+    assert one.model.objective is not two.model.objective
+    for a, b in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert any(name.startswith("objective.") for name, _ in one.model.named_parameters())
+
+
+def test_a_queue_fills_during_training(tiny):
+    arm = recipe(functools.partial(MoCo, queue=64), momentum=0.9)
+    fresh, run = fit(tiny, arm=arm, steps=0), fit(tiny, arm=arm, steps=1)
+    before, after = (r.model.objective.queue for r in (fresh, run))
+    assert int((before != after).any(dim=1).sum()) == 2 * SMALL["batch_size"]
+
+
+def test_a_pretext_needs_no_projector(tiny):
+    arm = recipe(Rotation)
+    assert arm.pretext and not recipe().pretext and not recipe(SwAV).pretext
+    run = fit(tiny, arm=arm, steps=2)
+    assert isinstance(run.model.objective, PretextTask)
+    h, z = embed_views(run.model, tiny[1])
+    assert torch.equal(h, z) and h.shape[2] == SMALL["width"]
+
+
+def test_a_frozen_predictor_stays_as_drawn(tiny):
+    arm = recipe(negative_cosine, predictor="frozen", stop_gradient=True)
+    fresh, run = fit(tiny, arm=arm, steps=0), fit(tiny, arm=arm, steps=3)
+    pairs = zip(fresh.model.predictor.parameters(), run.model.predictor.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    moved = zip(fresh.model.encoder.parameters(), run.model.encoder.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in moved)
+
+
+def test_the_predictor_has_a_rate_of_its_own():
+    arm = recipe(negative_cosine, predictor="linear", stop_gradient=True, predictor_lr=10, lr=1e-3)
+    model = arm.build((1, 8, 8))
+    groups = arm.optimizer(model).param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([1e-3, 1e-2])
+    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in model.predictor.parameters()}
+    everything = {id(p) for group in groups for p in group["params"]}
+    assert everything == {id(p) for p in model.parameters()}
+
+
+def test_heads_may_have_another_norm(tiny):
+    model = recipe(predictor="mlp", norm="batch", head_norm="none").build((1, 8, 8))
+    norms = [
+        any(isinstance(m, nn.BatchNorm1d) for m in part.modules())
+        for part in (model.encoder, model.projector, model.predictor)
+    ]
+    assert norms == [True, False, False]
+
+
+# --- what compare may be told
+
+
+def few(**kwargs):
+    return compare(**{"arms": {"a": recipe()}, "seeds": 1, "steps": 2, "device": "cpu"} | kwargs)
+
+
+def test_prepared_arms_see_other_views(digits):
+    seen = []
+
+    def darkened(bank):
+        seen.append(len(bank))
+        return replace(bank, views=bank.views * 0)
+
+    arms = {"a": recipe(), "b": recipe()}
+    result = few(arms=arms, dataset=digits, prepare={"b": darkened})
+    assert seen == [80, 40]
+    assert result.runs["b", 0].history["spread"].iloc[-1] < 1e-3
+    assert result.runs["a", 0].history["spread"].iloc[-1] > 0.1
+    assert result.test_banks[0].views.abs().max() > 0
+
+
+def test_validation_leaves_the_test_samples_alone(digits):
+    result = few(dataset=digits, validation=True)
+    train_bank, test_bank = banks(digits, seed=0)
+    judged_on = result.test_banks[0]
+    assert len(judged_on) == 16 and judged_on.n_views == train_bank.n_views
+    pixels = {row.numpy().tobytes() for row in train_bank.views[:, 0]}
+    assert {row.numpy().tobytes() for row in judged_on.views[:, 0]} <= pixels
+    assert not {row.numpy().tobytes() for row in test_bank.views[:, 0]} & pixels
+
+
+def test_without_probes_there_are_instruments_and_chance(digits):
+    with_probes, without = few(dataset=digits), few(dataset=digits, probes=[])
+    assert list(without.baselines.columns) == ["seed", "chance"]
+    assert "linear_probe_h" not in without.final and "linear_probe_h" in with_probes.final
+    pd.testing.assert_frame_equal(without.history, with_probes.history, check_exact=True)
+    assert without.baselines["chance"].equals(with_probes.baselines["chance"])
+    one = few(dataset=digits, probes=["knn_z"])
+    assert set(one.final) - set(without.final) == {"knn_z"}
+    assert one.final["knn_z"].equals(with_probes.final["knn_z"])

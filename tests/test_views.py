@@ -355,3 +355,15 @@ def test_banks_refuses(arguments: dict[str, Any], message: str) -> None:
 def test_motion_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Motion(**arguments)
+
+
+def test_selected_images_keep_everything_of_theirs():
+    bank, _ = banks("digits", views=2, test_views=2)
+    rows = torch.tensor([5, 3, 70])
+    picked = bank.select(rows)
+    assert torch.equal(picked.views, bank.views[rows])
+    assert torch.equal(picked.labels, bank.labels[rows])
+    assert set(picked.factors) == set(bank.factors) and len(picked) == 3
+    for name, values in bank.factors.items():
+        assert torch.equal(picked.factors[name], values[rows])
+    assert torch.equal(picked.mean, bank.mean)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from repcollapse import _checks
@@ -236,14 +236,16 @@ class JointEmbedding(nn.Module):
     projector
         Maps representations to embeddings z, (N, D).
     objective
-        A function of two (N, D) matrices that returns a scalar to minimise.
+        A function, or a module, of two (N, D) matrices that returns a scalar to minimise. A module
+        with state of its own moves it in `after_step`.
     predictor
         Maps embeddings (N, D) to predictions (N, D) of the other view's embedding.
     stop_gradient
-        Send no gradient through the target side.
+        Send no gradient through the target side; by default only with a momentum target.
     momentum
         Take targets from a copy whose weights follow as m * copy + (1 - m) * weights after every
-        step (:meth:`after_step`); implies no gradient through the target side.
+        step (:meth:`after_step`). Without `stop_gradient` the gradient flows through the second
+        part, (1 - m) * weights; at momentum 0 that is the network without a copy.
 
     Raises
     ------
@@ -267,7 +269,7 @@ class JointEmbedding(nn.Module):
         objective: Objective,
         *,
         predictor: nn.Module | None = None,
-        stop_gradient: bool = False,
+        stop_gradient: bool | None = None,
         momentum: float | None = None,
     ) -> None:
         super().__init__()
@@ -275,7 +277,7 @@ class JointEmbedding(nn.Module):
         self.projector = projector
         self.objective = objective
         self.predictor = predictor
-        self.stop_gradient = stop_gradient
+        self.stop_gradient = momentum is not None if stop_gradient is None else stop_gradient
         self.momentum = (
             None
             if momentum is None
@@ -292,13 +294,8 @@ class JointEmbedding(nn.Module):
 
     def forward(self, view_a: Tensor, view_b: Tensor) -> Tensor:
         """Return the objective on two views of a batch, each (N, C, H, W)."""
-        if view_a.shape != view_b.shape:
-            raise ValueError(
-                "view_a and view_b must have the same shape (N, C, H, W); "
-                f"got {tuple(view_a.shape)} and {tuple(view_b.shape)}"
-            )
         # Both views go through as one batch of 2N, so batch norm sees them together.
-        images = torch.cat([view_a, view_b])
+        images = _joined(view_a, view_b)
         _, z = self.embed(images)
         z_a, z_b = z.chunk(2)
         if self.predictor is None and self.target is None and not self.stop_gradient:
@@ -308,16 +305,89 @@ class JointEmbedding(nn.Module):
         return (self.objective(p_a, t_b) + self.objective(p_b, t_a)) / 2
 
     def _targets(self, images: Tensor, z: Tensor) -> Tensor:
-        if self.target is not None:
-            with torch.no_grad():
-                return self.target(images)
-        return z.detach() if self.stop_gradient else z
+        if self.target is None:
+            return z.detach() if self.stop_gradient else z
+        if not self.stop_gradient:
+            return functional_call(self.target, self._following(), (images,))
+        with torch.no_grad():
+            return self.target(images)
+
+    def _following(self) -> dict[str, Tensor]:
+        """Return the copy's weights, with the gradient of the (1 - m) * weights in them."""
+        target, momentum = self._copy()
+        leaders = nn.Sequential(self.encoder, self.projector).parameters()
+        return {
+            name: follower + (1 - momentum) * (leader - leader.detach())
+            for (name, follower), leader in zip(target.named_parameters(), leaders, strict=True)
+        }
+
+    def _copy(self) -> tuple[nn.Module, float]:
+        assert self.target is not None and self.momentum is not None
+        return self.target, self.momentum
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Move the momentum target, if there is one, after an optimiser step."""
-        if self.target is None or self.momentum is None:
-            return
-        online: list[Any] = [*self.encoder.parameters(), *self.projector.parameters()]
-        for follower, leader in zip(self.target.parameters(), online, strict=True):
-            follower.lerp_(leader, 1 - self.momentum)
+        """Move the momentum target and the objective's own state after an optimiser step."""
+        if self.target is not None:
+            target, momentum = self._copy()
+            leaders = nn.Sequential(self.encoder, self.projector).parameters()
+            for follower, leader in zip(target.parameters(), leaders, strict=True):
+                follower.lerp_(leader, 1 - momentum)
+        _move_state(self.objective)
+
+
+class Pretext(nn.Module):
+    """An encoder trained on a task made from the images themselves.
+
+    Parameters
+    ----------
+    encoder
+        Maps images (N, C, H, W) to representations h, (N, H).
+    task
+        A module called with the encoder and a batch of images that returns a scalar to minimise,
+        such as :class:`repcollapse.objectives.Rotation`.
+
+    Examples
+    --------
+    >>> from repcollapse.objectives import Rotation
+    >>> model = Pretext(nn.Flatten(), Rotation(16, (1, 4, 4)))
+    >>> views = torch.zeros(4, 1, 4, 4)
+    >>> model(views, views).shape
+    torch.Size([])
+    """
+
+    def __init__(self, encoder: nn.Module, task: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = task
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the representations h of (N, C, H, W) images, twice: there is no projector."""
+        h = self.encoder(images)
+        return h, h
+
+    def forward(self, view_a: Tensor, view_b: Tensor) -> Tensor:
+        """Return the task's loss on two views of a batch, each (N, C, H, W), as 2N images."""
+        return self.objective(self.encoder, _joined(view_a, view_b))
+
+    def after_step(self) -> None:
+        """Move the task's state, if it has any, after an optimiser step."""
+        _move_state(self.objective)
+
+
+Model = JointEmbedding | Pretext
+
+
+def _joined(view_a: Tensor, view_b: Tensor) -> Tensor:
+    if view_a.shape != view_b.shape:
+        raise ValueError(
+            "view_a and view_b must have the same shape (N, C, H, W); "
+            f"got {tuple(view_a.shape)} and {tuple(view_b.shape)}"
+        )
+    return torch.cat([view_a, view_b])
+
+
+def _move_state(objective: Objective | nn.Module) -> None:
+    move = getattr(objective, "after_step", None)
+    if move is not None:
+        move()

@@ -8,8 +8,10 @@ turn: batching them gained a quarter at most, too little for what it would cost 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +21,29 @@ from tqdm import tqdm
 
 from repcollapse import _checks, diagnostics
 from repcollapse.data import Dataset
-from repcollapse.networks import ENCODERS, NORMS, JointEmbedding, Objective, encoder, mlp
+from repcollapse.networks import (
+    ENCODERS,
+    NORMS,
+    JointEmbedding,
+    Model,
+    Objective,
+    Pretext,
+    encoder,
+    mlp,
+)
+from repcollapse.objectives import PretextTask
 from repcollapse.views import ViewBank, banks
 
 PROJECTORS = ("mlp", "linear", "none")
+PREDICTORS = ("none", "mlp", "linear", "frozen")
 PROBE_VIEWS = 2
+PROBES = (
+    "linear_probe_h",
+    "linear_probe_z",
+    "resolution_probe_h",
+    "resolution_probe_z",
+    "knn_z",
+)
 
 
 @dataclass(frozen=True)
@@ -33,11 +53,15 @@ class Recipe:
     Parameters
     ----------
     objective
-        A function of two (N, D) matrices that returns a scalar to minimise.
+        A function of two (N, D) matrices that returns a scalar to minimise; for objectives with
+        state a class, or a partial of one, called with the dimension for every run anew
+        (``SwAV``, ``partial(MoCo, queue=512)``); or a class of pretext tasks, called with the
+        width of h and the shape of the images.
     encoder
         "mlp", "conv" or "resnet18".
-    norm
-        Normalisation of hidden layers: "batch", "layer" or "none".
+    norm, head_norm
+        Normalisation of hidden layers: "batch", "layer" or "none". `head_norm` is that of projector
+        and predictor, by default the same.
     output_norm
         Batch-normalise the embeddings, without learned scale and shift.
     projector
@@ -45,11 +69,14 @@ class Recipe:
     width, dimension
         Width of the representation h and of the embedding z.
     predictor
-        Add a predictor with one hidden layer of 64.
+        "none", "mlp" (one hidden layer of 64), "linear", or "frozen": the "mlp" as it was drawn,
+        never trained.
     stop_gradient, momentum
         As in :class:`repcollapse.networks.JointEmbedding`.
     batch_size, lr, weight_decay
         Pairs a step, and Adam's settings; the rate follows a cosine to zero.
+    predictor_lr
+        The predictor's rate, as a multiple of `lr`.
 
     Raises
     ------
@@ -64,50 +91,82 @@ class Recipe:
     >>> mended = replace(collapsing, objective=nt_xent)
     """
 
-    objective: Objective
+    objective: Objective | Callable[..., nn.Module]
     encoder: str = "mlp"
     norm: str = "batch"
+    head_norm: str | None = None
     output_norm: bool = False
     projector: str = "mlp"
     width: int = 64
     dimension: int = 64
-    predictor: bool = False
-    stop_gradient: bool = False
+    predictor: str = "none"
+    stop_gradient: bool | None = None
     momentum: float | None = None
     batch_size: int = 128
     lr: float = 2e-3
     weight_decay: float = 1e-5
+    predictor_lr: float = 1.0
 
     def __post_init__(self) -> None:
         if not callable(self.objective):
             raise TypeError(
-                "objective must be a function of two matrices of embeddings; "
-                f"got {type(self.objective).__name__}"
+                "objective must be a function of two matrices of embeddings, or a class of "
+                f"objectives; got {type(self.objective).__name__}"
+            )
+        if isinstance(self.objective, nn.Module):
+            raise TypeError(
+                "objective must be a class, from which every run makes its own; "
+                f"got a {type(self.objective).__name__}, which the runs would share"
             )
         _checks.choice("encoder", self.encoder, ENCODERS)
         _checks.choice("norm", self.norm, NORMS)
+        if self.head_norm is not None:
+            _checks.choice("head_norm", self.head_norm, NORMS)
         _checks.choice("projector", self.projector, PROJECTORS)
+        _checks.choice("predictor", self.predictor, PREDICTORS)
         _checks.integer("width", self.width, at_least=1)
         _checks.integer("dimension", self.dimension, at_least=1)
         _checks.integer("batch_size", self.batch_size, at_least=2)
         _checks.number("lr", self.lr, above=0)
         _checks.number("weight_decay", self.weight_decay, at_least=0)
+        _checks.number("predictor_lr", self.predictor_lr, above=0)
         if self.momentum is not None:
             _checks.number("momentum", self.momentum, at_least=0, at_most=1)
 
-    def build(self, shape: tuple[int, int, int]) -> JointEmbedding:
+    @property
+    def pretext(self) -> bool:
+        """Whether the objective is a pretext task, which needs neither projector nor pairs."""
+        made = _class_of(self.objective)
+        return made is not None and issubclass(made, PretextTask)
+
+    def build(self, shape: tuple[int, int, int]) -> Model:
         """Return a freshly initialised model for images of `shape` (C, H, W)."""
         body, width = encoder(self.encoder, shape, width=self.width, norm=self.norm)
+        if self.pretext:
+            return Pretext(body, self.objective(width, shape))  # type: ignore[arg-type]
         head, dimension = self._projector(width)
-        predictor = mlp([dimension, 64, dimension], norm=self.norm) if self.predictor else None
+        predictor = self._predictor(dimension)
+        objective = self.objective
+        if _class_of(objective) is not None:
+            objective = objective(dimension)  # type: ignore[call-arg, arg-type, assignment]
         return JointEmbedding(
             body,
             head,
-            self.objective,
+            objective,  # type: ignore[arg-type]
             predictor=predictor,
             stop_gradient=self.stop_gradient,
             momentum=self.momentum,
         )
+
+    def optimizer(self, model: Model) -> torch.optim.Optimizer:
+        """Return Adam over the weights of `model` that learn."""
+        learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        ahead = [p for name, p in learning if name.startswith("predictor.")]
+        rest = [p for name, p in learning if not name.startswith("predictor.")]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if ahead:
+            groups.append({"params": ahead, "lr": self.lr * self.predictor_lr})
+        return torch.optim.Adam(groups, lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
     def _projector(self, width: int) -> tuple[nn.Module, int]:
         if self.projector == "none":
@@ -115,7 +174,23 @@ class Recipe:
         widths = (
             [width, 128, self.dimension] if self.projector == "mlp" else [width, self.dimension]
         )
-        return mlp(widths, norm=self.norm, output_norm=self.output_norm), self.dimension
+        norm = self.head_norm or self.norm
+        return mlp(widths, norm=norm, output_norm=self.output_norm), self.dimension
+
+    def _predictor(self, dimension: int) -> nn.Module | None:
+        if self.predictor == "none":
+            return None
+        widths = (
+            [dimension, dimension] if self.predictor == "linear" else [dimension, 64, dimension]
+        )
+        made = mlp(widths, norm=self.head_norm or self.norm)
+        return made.requires_grad_(False) if self.predictor == "frozen" else made
+
+
+def _class_of(objective: object) -> type | None:
+    """Return the class that `objective` is, or is a partial of; None for a function."""
+    made = objective.func if isinstance(objective, partial) else objective
+    return made if isinstance(made, type) else None
 
 
 @dataclass
@@ -128,7 +203,7 @@ class Run:
     the steps asked for.
     """
 
-    model: JointEmbedding
+    model: Model
     history: pd.DataFrame
     losses: np.ndarray
     embeddings: dict[int, Tensor]
@@ -228,12 +303,7 @@ def train(
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPU's, too
         model = recipe.build(train_bank.shape).to(chosen)
     calibrate_batch_norm(model, train_bank)
-    optimizer = torch.optim.Adam(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    optimizer = recipe.optimizer(model)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses: list[float] = []
     rows: list[dict[str, float]] = []
@@ -260,7 +330,7 @@ def train(
 
 
 def _step(
-    model: JointEmbedding,
+    model: Model,
     optimizer: torch.optim.Optimizer,
     bank: ViewBank,
     batch_size: int,
@@ -278,7 +348,7 @@ def _step(
 
 
 @torch.no_grad()
-def calibrate_batch_norm(model: JointEmbedding, bank: ViewBank, batches: int = 8) -> None:
+def calibrate_batch_norm(model: Model, bank: ViewBank, batches: int = 8) -> None:
     """Set the running statistics of a new model's batch norms from the data.
 
     Before the first step they are 0 and 1 whatever the data, and an untrained network read in
@@ -301,9 +371,7 @@ def calibrate_batch_norm(model: JointEmbedding, bank: ViewBank, batches: int = 8
 
 
 @torch.no_grad()
-def embed_views(
-    model: JointEmbedding, bank: ViewBank, views: int | None = None
-) -> tuple[Tensor, Tensor]:
+def embed_views(model: Model, bank: ViewBank, views: int | None = None) -> tuple[Tensor, Tensor]:
     """Return h and z of the bank's first `views` views in evaluation mode, each (V, N, D).
 
     Raises
@@ -368,6 +436,9 @@ def compare(
     steps: int | Mapping[str, int] = 400,
     device: str = "auto",
     keep: Iterable[int] = (),
+    prepare: Mapping[str, Callable[[ViewBank], ViewBank]] | None = None,
+    validation: bool = False,
+    probes: Collection[str] = PROBES,
 ) -> Comparison:
     """Train every arm on every seed; a seed governs split, views, initialisation and order.
 
@@ -386,6 +457,15 @@ def compare(
         "auto" or a torch device.
     keep
         Steps at which test embeddings are kept, of the arms that reach them.
+    prepare
+        By arm, what becomes of the views, both of training and of testing, before the arm sees
+        them; arms that are not named see the views as they are.
+    validation
+        Leave the test samples alone: train on four fifths of the training samples and judge on the
+        rest, for choosing among settings.
+    probes
+        Which of `PROBES` to take of every arm and of the untrained network. With none of them,
+        `baselines` has the chance level only.
 
     Returns
     -------
@@ -407,6 +487,10 @@ def compare(
         raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
     for number in steps_of.values():
         _checks.integer("steps", number, at_least=0)
+    prepare = dict(prepare or {})
+    if strangers := sorted(set(prepare) - set(arms)):
+        raise ValueError(f"prepare must name some of the arms {list(arms)}; got {strangers}")
+    probes = [_checks.choice("probes", name, PROBES) for name in probes or ()]
     keep = tuple(keep)
     result = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {}, {})
     history, final, baselines = [], [], []
@@ -415,16 +499,22 @@ def compare(
     with tqdm(total=total, unit="step", smoothing=0.05) as bar:
         for seed in range(first_seed, first_seed + seeds):
             train_bank, test_bank = banks(dataset, seed=seed)
+            if validation:
+                train_bank, test_bank = _held_out(train_bank, seed)
             result.test_banks[seed] = test_bank
-            baselines.append(
-                {"seed": seed} | _baselines(first, train_bank, test_bank, seed, device)
-            )
+            row = {"seed": seed, "chance": _chance(train_bank, test_bank)}
+            if probes:
+                row |= _baselines(
+                    first, train_bank, test_bank, seed=seed, device=device, names=probes
+                )
+            baselines.append(row)
             for arm, recipe in arms.items():
                 bar.set_description(f"{arm}, seed {seed}")
+                prepared = prepare.get(arm, _as_it_is)
+                seen = prepared(train_bank), prepared(test_bank)
                 run = train(
                     recipe,
-                    train_bank,
-                    test_bank,
+                    *seen,
                     steps=steps_of[arm],
                     seed=seed,
                     device=device,
@@ -434,16 +524,51 @@ def compare(
                 result.runs[arm, seed] = run
                 tag = {"arm": arm, "seed": seed}
                 history.append(run.history.assign(**tag))
-                last = run.history.iloc[-1].to_dict()
-                final.append(tag | last | _probes(run.model, train_bank, test_bank))
+                last = tag | run.history.iloc[-1].to_dict()
+                scores = probe(run.model, *seen, names=probes) if probes else {}
+                final.append(last | scores)
     result.history = pd.concat(history, ignore_index=True)
     result.final = pd.DataFrame(final)
     result.baselines = pd.DataFrame(baselines)
     return result
 
 
-def _probes(model: JointEmbedding, train_bank: ViewBank, test_bank: ViewBank) -> dict[str, float]:
-    """Probe h and z: fitted on two views of every training sample, scored on one test view."""
+def _as_it_is(bank: ViewBank) -> ViewBank:
+    return bank
+
+
+def _held_out(bank: ViewBank, seed: int) -> tuple[ViewBank, ViewBank]:
+    """Return four fifths of the samples to train on, and the rest to judge on."""
+    order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))
+    cut = len(bank) * 4 // 5
+    return bank.select(order[:cut]), bank.select(order[cut:])
+
+
+def probe(
+    model: Model, train_bank: ViewBank, test_bank: ViewBank, names: Collection[str] = PROBES
+) -> dict[str, float]:
+    """Probe h and z: fitted on two views of every training sample, scored on one test view.
+
+    Parameters
+    ----------
+    model
+        What was trained.
+    train_bank, test_bank
+        Views with labels.
+    names
+        Which of `PROBES`, named after the functions of :mod:`repcollapse.diagnostics` and what they
+        are given.
+
+    Returns
+    -------
+    dict
+        Accuracies by name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not one of `PROBES`.
+    """
     device = next(model.parameters()).device
     train_h, train_z = embed_views(model, train_bank.to(device), PROBE_VIEWS)
     test_h, test_z = embed_views(model, test_bank.to(device), 1)
@@ -452,32 +577,45 @@ def _probes(model: JointEmbedding, train_bank: ViewBank, test_bank: ViewBank) ->
         "h": (train_h.flatten(0, 1), labels, test_h[0], test_bank.labels),
         "z": (train_z.flatten(0, 1), labels, test_z[0], test_bank.labels),
     }
-    return {
-        "linear_probe_h": diagnostics.linear_probe(*sets["h"]),
-        "linear_probe_z": diagnostics.linear_probe(*sets["z"]),
-        "resolution_probe_h": diagnostics.resolution_probe(*sets["h"]),
-        "resolution_probe_z": diagnostics.resolution_probe(*sets["z"]),
-        "knn_z": diagnostics.knn_accuracy(*sets["z"]),
+    of = {
+        "linear_probe": diagnostics.linear_probe,
+        "resolution_probe": diagnostics.resolution_probe,
+        "knn": diagnostics.knn_accuracy,
     }
+    scores = {}
+    for name in names:
+        measure, _, part = _checks.choice("names", name, PROBES).rpartition("_")
+        scores[name] = of[measure](*sets[part])
+    return scores
 
 
 def _baselines(
-    recipe: Recipe, train_bank: ViewBank, test_bank: ViewBank, seed: int, device: str
+    recipe: Recipe,
+    train_bank: ViewBank,
+    test_bank: ViewBank,
+    *,
+    seed: int,
+    device: str,
+    names: Collection[str],
 ) -> dict[str, float]:
     quiet = tqdm(total=0, disable=True)
     untrained = train(
         recipe, train_bank, test_bank, steps=0, seed=seed, device=device, progress=quiet
     )
-    probes = _probes(untrained.model, train_bank, test_bank)
+    probes = probe(untrained.model, train_bank, test_bank, names)
     pixels = (
         train_bank.views[:, :PROBE_VIEWS].transpose(0, 1).flatten(0, 1).flatten(1),
         train_bank.labels.repeat(PROBE_VIEWS),
         test_bank.views[:, 0].flatten(1),
         test_bank.labels,
     )
-    counts = torch.bincount(train_bank.labels)
     return {
-        "chance": float((test_bank.labels == counts.argmax()).double().mean()),
         "pixels": diagnostics.linear_probe(*pixels),
         "pixels_resolution": diagnostics.resolution_probe(*pixels),
     } | {f"untrained_{name}": value for name, value in probes.items()}
+
+
+def _chance(train_bank: ViewBank, test_bank: ViewBank) -> float:
+    """Return how often the class that is most frequent in training is right in testing."""
+    most_frequent = torch.bincount(train_bank.labels).argmax()
+    return float((test_bank.labels == most_frequent).double().mean())

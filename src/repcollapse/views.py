@@ -160,6 +160,22 @@ class ViewBank:
         picks = (rows * self.n_views + torch.stack([first, second])).to(self.device)
         return flat[picks[0]], flat[picks[1]]
 
+    def select(self, rows: Tensor) -> ViewBank:
+        """Return the bank of the images `rows` alone, by index, standardised as before.
+
+        Examples
+        --------
+        >>> bank, _ = banks("digits", views=2, test_views=2)
+        >>> len(bank.select(torch.arange(10)))
+        10
+        """
+
+        def of(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: values[rows] for name, values in columns.items()}
+
+        picked = {"views": self.views[rows], "labels": self.labels[rows]}
+        return replace(self, **picked, factors=of(self.factors), content=of(self.content))
+
     def to(self, device: torch.device | str) -> ViewBank:
         """Return the bank with every tensor on `device`."""
 
