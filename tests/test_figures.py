@@ -6,12 +6,14 @@ import base64
 import html.parser
 import io
 import json
+import re
 
 import IPython.display
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 mpl.use("Agg")
 
@@ -19,7 +21,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
 from repcollapse import figures
-from repcollapse.figures import DARK, LIGHT, METHODS, MIME, PALETTE
+from repcollapse.figures import CELL_MIME, DARK, LIGHT, METHODS, MIME, PALETTE
 
 WORDS = {"name": "complete-loss", "alt": "A line that falls to 0.", "caption": "Loss, *falling*."}
 
@@ -336,3 +338,50 @@ def test_neighbours_of_nan_are_refused():
     with pytest.raises(ValueError, match="z must be finite; row 0"):
         figures.neighbour_strip(axes, np.zeros((8, 1, 4, 4)), np.zeros(8, int), z, 0)
     plt.close("all")
+
+
+# --- cells of the matrix
+
+
+def cloud(kind):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(60, 8, generator=generator)
+    if kind == "collapsed":
+        return torch.ones(60, 8) + 1e-4 * noise
+    if kind == "line":
+        return torch.tensor([[1.0], [-1.0]]).repeat(30, 1) * torch.ones(60, 8) + 1e-3 * noise
+    return noise
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [("collapsed", 0, 0.01), ("line", 0.9, 1.1),
+                                                     ("healthy", 0.4, 1.0)])  # fmt: skip
+def test_a_cell_says_how_far_embeddings_reach(shown, kind, least, most):
+    figures.cell("a-claim", cloud(kind), torch.arange(60) % 3)
+    [bundle] = shown
+    record = bundle[CELL_MIME]
+    assert record["claim"] == "a-claim" and bundle["image/png"] == record["light"]
+    assert record["light"] != record["dark"]
+    reach = float(re.search(r"at most ([\d.]+) of 1", record["alt"]).group(1))
+    assert least <= reach <= most
+
+
+def test_a_cell_has_the_same_axes_whatever_it_shows(shown):
+    """What is collapsed is a dot: in its picture nearly every pixel is paper."""
+    inked = {}
+    for kind in ("collapsed", "healthy"):
+        figures.cell("a-claim", cloud(kind), torch.zeros(60, dtype=torch.long))
+        pixels = plt.imread(io.BytesIO(base64.b64decode(shown[-1]["image/png"])))
+        inked[kind] = float((pixels[..., :3] < 0.95).any(axis=-1).mean())
+    assert 0 < inked["collapsed"] < 0.02 < inked["healthy"]
+
+
+def test_a_cell_of_one_dimension(shown):
+    figures.cell("a-claim", torch.randn(10, 1), torch.zeros(10, dtype=torch.long))
+    assert len(shown) == 1
+
+
+def test_cells_check_what_they_are_given():
+    with pytest.raises(ValueError, match="z must be finite; row 0"):
+        figures.cell("a", torch.full((4, 2), torch.nan), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="labels must"):
+        figures.cell("a", torch.randn(4, 2), torch.zeros(3, dtype=torch.long))

@@ -87,6 +87,23 @@ class FigureDirective(SphinxDirective):
         return [caption, nodes.legend("", *legend)] if legend else [caption]
 
 
+class CellRole(SphinxRole):
+    """The embeddings of a claim, as a small picture in the matrix."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Build the picture, once for each theme."""
+        name = f"/figures/cell-{self.text}"
+        relative, absolute = self.env.relfn2path(f"{name}.json")
+        self.env.note_dependency(relative)
+        alt = json.loads(Path(absolute).read_text(encoding="utf-8"))["alt"]
+        images: list[nodes.Node] = []
+        for theme in ("light", "dark"):
+            image = nodes.image(uri=f"{name}-{theme}.png", alt=alt, width="72px")
+            image["classes"] = [f"only-{theme}", "no-scaled-link", "rc-cell"]
+            images.append(image)
+        return images, []
+
+
 class VerdictRole(SphinxRole):
     """A claim's verdict as a badge."""
 
@@ -136,6 +153,7 @@ def mend_bibliography(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("rc-figure", FigureDirective)
+    app.add_role("rc-cell", CellRole())
     app.add_role("rc-verdict", VerdictRole())
     app.add_role("rc-claim-id", IdentifierRole())
     app.connect("html-page-context", tidy_scripts, priority=900)

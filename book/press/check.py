@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from press.ledger import Claim
-from press.outputs import FIGURE, outputs_of
+from press.outputs import CELL, FIGURE, outputs_of
 from press.project import PressError
 
 LEDGER_PAGE = "book/ledger.html"
@@ -182,7 +182,7 @@ def visible_outputs(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def ordinary_image(output: dict[str, Any]) -> bool:
     """Whether an output is a picture that did not go through the package's figures."""
     data = output.get("data", {})
-    return FIGURE not in data and any(kind.startswith("image/") for kind in data)
+    return not {FIGURE, CELL} & set(data) and any(kind.startswith("image/") for kind in data)
 
 
 def evidence(site: Path, pages: dict[str, Page], claims: Sequence[Claim]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -415,11 +415,17 @@ def outcome(claim: Claim) -> str:
     return f"{claim.outcome}? {claim.verdict}"
 
 
-def matrix(claims: Sequence[Claim]) -> str:
+def matrix(claims: Sequence[Claim], pictured: Collection[str]) -> str:
     """Remedies (rows) by modes (columns): each cell says what this build found, and links to it.
 
-    Remedies are rows because they are many and modes are few: the table stays narrow.
+    Remedies are rows because they are many and modes are few: the table stays narrow. Claims that
+    are `pictured` show their embeddings.
     """
+
+    def cell(claim: Claim) -> str:
+        picture = f"{{rc-cell}}`{claim.id}` " if claim.id in pictured else ""
+        return f"[{picture}{outcome(claim)}](#claim-{claim.id})"
+
     entries = [claim for claim in claims if claim.outcome]
     if not entries:
         return ""
@@ -431,10 +437,8 @@ def matrix(claims: Sequence[Claim]) -> str:
     ]
     for remedy in remedies:
         cells = [
-            ", ".join(
-                f"[{outcome(claim)}](#claim-{claim.id})"
-                for claim in entries
-                if (claim.mode, claim.remedy) == (mode, remedy)
+            " ".join(
+                cell(claim) for claim in entries if (claim.mode, claim.remedy) == (mode, remedy)
             )
             or "not tested"
             for mode in modes

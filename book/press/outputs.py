@@ -7,6 +7,7 @@ from press.execute import text_of
 from press.project import PressError
 
 FIGURE = "application/vnd.repcollapse.figure+json"
+CELL = "application/vnd.repcollapse.cell+json"
 CLAIM = "application/vnd.repcollapse.claim+json"
 
 

@@ -23,7 +23,7 @@ import yaml
 from press import ledger
 from press.execute import Executed, text_of
 from press.ledger import Claim
-from press.outputs import CLAIM, FIGURE, outputs_of
+from press.outputs import CELL, CLAIM, FIGURE, outputs_of
 from press.project import PressError, Project, recover_folder, swap_folder, to_json
 
 COLAB = "https://colab.research.google.com"
@@ -159,8 +159,10 @@ def fill_placeholders(
             raise PressError(f"<!-- press:figure {name} -->: no notebook shows a figure {name!r}")
         return figure_markdown(figures[name], anchor=f"{name}-again", autoplay=True)
 
+    cells = (target / "figures").glob("cell-*.json")
+    pictured = {path.stem.removeprefix("cell-") for path in cells}
     fillers: dict[str, Callable[[str], str]] = {
-        "matrix": lambda _: ledger.matrix(claims),
+        "matrix": lambda _: ledger.matrix(claims, pictured),
         "ledger": lambda _: ledger.page(claims),
         "summary": lambda _: ledger.summary(claims),
         "figure": front_figure,
@@ -198,6 +200,9 @@ def stage_notebooks(
             require_figure(record, chapter.name, figures)
             figures[record["name"]] = record
             write_figure(record, target / "figures")
+        for record in outputs_of(notebook, CELL):
+            require_claim(record, chapter.name, verdicts)
+            write_cell(record, target / "figures")
         page = transform(notebook, chapter, verdicts)
         text = json.dumps(page, indent=1, ensure_ascii=False)
         (target / "notebooks" / f"{chapter.name}.ipynb").write_text(text + "\n", encoding="utf-8")
@@ -216,6 +221,24 @@ def require_figure(record: dict[str, Any], notebook: str, known: dict[str, Any])
     for key in ("alt", "caption"):
         if not record[key].strip():
             raise PressError(f"{notebook}.ipynb: figure {name!r} has no {key}")
+
+
+def require_claim(record: dict[str, Any], notebook: str, claims: dict[str, Claim]) -> None:
+    """Refuse a picture for the matrix that belongs to no claim with a place in it."""
+    claim = claims.get(record["claim"])
+    if claim is None or not claim.outcome or claim.notebook != notebook:
+        raise PressError(
+            f"{notebook}.ipynb: a cell of the matrix is drawn for {record['claim']!r}, which is no "
+            "claim of this chapter with a mode, a remedy and an outcome"
+        )
+
+
+def write_cell(record: dict[str, Any], folder: Path) -> None:
+    """Write the picture of one cell of the matrix as a light and a dark PNG, and its alt text."""
+    name = f"cell-{record['claim']}"
+    for theme in ("light", "dark"):
+        (folder / f"{name}-{theme}.png").write_bytes(base64.b64decode(record[theme]))
+    (folder / f"{name}.json").write_text(json.dumps({"alt": record["alt"]}), encoding="utf-8")
 
 
 def write_figure(record: dict[str, Any], folder: Path) -> None:
@@ -295,6 +318,8 @@ def split_outputs(
     """Alternate what becomes Markdown of the page with what stays an output of the cell."""
     runs: list[str | list[dict[str, Any]]] = []
     for output in outputs:
+        if CELL in output.get("data", {}):
+            continue  # it is shown in the matrix, not here
         text = as_markdown(output, claims)
         if text is not None:
             runs.append(text)

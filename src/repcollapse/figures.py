@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
+import torch.nn.functional as F
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
@@ -23,6 +25,7 @@ from matplotlib.text import Text
 from repcollapse import _checks
 
 MIME = "application/vnd.repcollapse.figure+json"
+CELL_MIME = "application/vnd.repcollapse.cell+json"
 DPI = 160
 
 # Okabe & Ito's palette: told apart under the common forms of colour blindness, and legible on
@@ -40,6 +43,22 @@ METHODS = {
     "invariance": PALETTE["vermilion"],
     "simclr": PALETTE["blue"],
     "vicreg": PALETTE["green"],
+    "byol": PALETTE["orange"],
+    "simsiam": PALETTE["sky"],
+    "barlow_twins": PALETTE["purple"],
+    # Paul Tol's muted palette goes on where Okabe and Ito's ends.
+    "moco": "#6A6FCB",
+    "alignment_uniformity": "#44AA99",
+    "spectral_contrastive": "#2F9FB5",
+    "directpred": "#B5862B",
+    "w_mse": "#A0527F",
+    "swav": "#999933",
+    "dino": "#C4607A",
+    "sigreg": "#5B8C3A",
+    "rotation": "#8A7A5C",
+    "jigsaw": "#B07A8F",
+    "inpainting": "#7D8FA9",
+    "supervised": "#7A5FA8",
     "untrained": PALETTE["grey"],
     "chance": PALETTE["grey"],
 }
@@ -320,6 +339,46 @@ def flipbook(
             f"got {len(labels)} for {len(figs)} frames"
         )
     _emit(figs, labels, name=name, alt=alt, caption=caption)
+
+
+def cell(claim: str, z: Any, labels: Any) -> None:
+    """Show a claim's embeddings as the small picture that stands for it in the book's matrix.
+
+    The unit embeddings about their mean, in the two directions in which they vary most, on axes
+    that are the same for every claim: a complete collapse is a dot, one direction is a line.
+
+    Parameters
+    ----------
+    claim
+        Identifier of a claim that has a place in the matrix.
+    z
+        Embeddings, shape (N, D), of one seed.
+    labels
+        Classes, shape (N,), which give the points their colours.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or labels other than these.
+    """
+    from IPython.display import display
+
+    matrix = _checks.as_matrix("z", z)
+    classes = _checks.as_labels("labels", labels, len(matrix)).cpu().numpy()
+    rows = F.normalize(matrix.detach().double().cpu(), dim=1)
+    centred = F.pad(rows - rows.mean(dim=0), (0, 1))  # a second direction even where D = 1
+    points = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T).numpy()
+    hues = np.array(sns.color_palette("husl", int(classes.max()) + 1))
+    fig, ax = plt.subplots(figsize=(0.9, 0.9))
+    ax.scatter(points[:, 0], points[:, 1], c=hues[classes], s=5, linewidths=0)
+    ax.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xticks=[], yticks=[])
+    ax.grid(visible=False)
+    sns.despine(ax=ax, left=True, bottom=True)
+    reach = float(np.abs(points).max())
+    alt = f"Embeddings in their two main directions, at most {reach:.2f} of 1 from the mean"
+    record = {"claim": claim, "alt": alt, "light": _png(fig), "dark": _png(fig, dark=True)}
+    plt.close(fig)
+    display({"image/png": record["light"], "text/plain": alt, CELL_MIME: record}, raw=True)
 
 
 def _emit(

@@ -11,7 +11,7 @@ import pytest
 
 from press.execute import Cost, Executed
 from press.ledger import Claim, parse
-from press.outputs import CLAIM, FIGURE
+from press.outputs import CELL, CLAIM, FIGURE
 from press.project import Project
 from repcollapse import evidence
 
@@ -97,6 +97,10 @@ class Maker:
             "chapter": "one",
             "bounds": BELOW.to_bounds(),
         } | changes
+
+    def cell_output(self, claim: str) -> Record:
+        record = {"claim": claim, "alt": "A dot", "light": PNG, "dark": PNG}
+        return self.display({"image/png": PNG, CELL: record})
 
     def claim_output(self, identifier: str = "a-claim", **changes: Any) -> Record:
         record = self.claim_record(identifier, **changes)

@@ -274,11 +274,11 @@ def test_the_matrix_links_modes_and_remedies_to_claims(make: Any) -> None:
         make.claim("c", mode="dimensional", remedy="variance", outcome="not prevented"),
         make.claim("d"),
     ]
-    assert ledger.matrix(claims).splitlines() == [
+    assert ledger.matrix(claims, pictured={"a"}).splitlines() == [
         "| remedy | complete | dimensional |",
         "|:--|:--|:--|",
-        "| **negatives** | [prevented](#claim-a), [prevented? not reproduced](#claim-b) "
-        "| not tested |",
+        "| **negatives** | [{rc-cell}`a` prevented](#claim-a) "
+        "[prevented? not reproduced](#claim-b) | not tested |",
         "| **variance** | not tested | [not prevented](#claim-c) |",
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,41 @@ def test_a_figure_name_is_unique_in_the_book(make: Any, executed: Any, tmp_path:
     (tmp_path / "target").mkdir()
     with pytest.raises(PressError, match=r"02_two.*'a-figure' exists already"):
         stage_notebooks(chapters, [], tmp_path / "target")
+
+
+def test_a_cell_of_the_matrix_becomes_two_files_and_leaves_the_page(
+    make: Any, executed: Any, tmp_path: Path
+) -> None:
+    place = {"mode": "complete", "remedy": "negatives", "outcome": "prevented"}
+    claim = replace(make.claim(**place), notebook="01_one")
+    cell = make.cell_output(claim.id)
+    outputs = [make.claim_output(), cell]
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=outputs))
+    target = tmp_path / "target"
+    target.mkdir()
+    assert stage_notebooks([chapter], [claim], target) == {}
+    names = sorted(path.name for path in (target / "figures").iterdir())
+    assert names == [f"cell-a-claim{end}" for end in ("-dark.png", "-light.png", ".json")]
+    assert json.loads((target / "figures" / "cell-a-claim.json").read_text()) == {"alt": "A dot"}
+    page = json.loads((target / "notebooks" / "01_one.ipynb").read_text())
+    assert [len(c.get("outputs", [])) for c in page["cells"]] == [0, 0, 0]
+    assert "(claim-a-claim)=" in text_of(page["cells"][2])
+    (target / "index.md").write_text("<!-- press:matrix -->")
+    fill_placeholders(target, [claim], {})
+    assert "[{rc-cell}`a-claim` prevented](#claim-a-claim)" in (target / "index.md").read_text()
+
+
+@pytest.mark.parametrize("place", [{}, {"mode": "c", "remedy": "r", "outcome": "prevented"}])
+def test_a_cell_of_no_claim_in_the_matrix_is_refused(
+    make: Any, executed: Any, tmp_path: Path, place: dict[str, str]
+) -> None:
+    """Of a claim without a place there, and of a claim of another chapter."""
+    claim = replace(make.claim(**place), notebook="01_one" if not place else "02_two")
+    outputs = [make.cell_output(claim.id)]
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=outputs))
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match=r"01_one.*drawn for 'a-claim', which is no claim of this"):
+        stage_notebooks([chapter], [claim], tmp_path / "target")
 
 
 def test_placeholders_are_filled(make: Any, tmp_path: Path) -> None:
