@@ -204,7 +204,7 @@ def main() -> None:
     lines = [
         "# What the objectives cost",
         "",
-        f"{platform.machine()}, one thread, torch {torch.__version__}; {N} pairs of {D} dimensions,",
+        f"{platform.machine()}, one thread, torch {torch.__version__}; {N} pairs, {D} dimensions,",
         "forward and backward, medians of calls timed in turn. The package's functions check what",
         "they are given; the pasted lines do not.",
         f"Written by `benchmarks/{Path(__file__).name}`.",

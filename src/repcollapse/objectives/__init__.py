@@ -1,9 +1,25 @@
 """Objectives of joint-embedding learning, one file a family.
 
-Every objective is a pure function of two (N, D) matrices of embeddings, row i of both from one
-sample, and returns a scalar to minimise. Those made of several forces have a `..._terms` function
-beside them that returns the forces apart; those that keep a state have a module beside them, which
-is called for each direction and told `after_step()` once the optimiser has stepped.
+Lower-case names are pure functions that return a scalar to minimise. They come in three forms:
+
+- *Symmetric*, of the embeddings of two views, two (N, D) matrices with row i of both from one
+  sample: :func:`invariance`, :func:`nt_xent`, :func:`alignment_uniformity`,
+  :func:`spectral_contrastive`, :func:`vicreg`, :func:`barlow_twins`, :func:`w_mse`,
+  :func:`sigreg`; :func:`swav` compares scores against prototypes, (N, K).
+- *One-sided*, of a prediction and the target it is to meet, called once for each direction:
+  :func:`negative_cosine`, :func:`byol`, :func:`directpred`, :func:`moco`, :func:`dino`. The target
+  is a constant to all of these but the first.
+- *Pretexts*, of what an encoder's head answered and what is right: :func:`rotation`,
+  :func:`jigsaw`, :func:`inpainting`.
+
+An objective made of several forces has a ``..._terms`` function beside it that returns them apart.
+One that keeps something from step to step (a queue, a centre, prototypes, a correlation), or that
+makes its own inputs, has a module in CamelCase: :class:`MoCo`, :class:`DirectPred`, :class:`SwAV`,
+:class:`DINO`, :class:`Rotation`, :class:`Jigsaw`, :class:`Inpainting`. Such modules move their
+state only in ``after_step()``, to be called once after each step of the optimiser.
+
+Where the statistics of a batch or its negatives span several processes, ``gather_distributed=True``
+makes value and gradient those of the joined batch.
 """
 
 from repcollapse.objectives.asymmetric import (
