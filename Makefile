@@ -14,10 +14,14 @@ PARAMS     ?=
 FIRST_SEED ?= 100
 PORT       ?= 8000
 URL        ?=
+NAME       ?=
+METHOD     ?=
+TITLE      ?=
+PART       ?=
 
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
-.PHONY: help install book test lint format replicate address serve linkcheck bench clean
+.PHONY: help install book test lint format replicate chapter address serve linkcheck bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +55,9 @@ format: $(STAMP)  ## let ruff mend what it can
 
 replicate: $(STAMP)  ## run every chapter on other seeds and record the block: FIRST_SEED=100
 	@$(PRESS) replicate first_seed=$(FIRST_SEED)
+
+chapter: $(STAMP)  ## begin a chapter: NAME=30_triplet METHOD=triplet TITLE="Triplet margin"
+	@$(PRESS) chapter "$(NAME)" "$(METHOD)" "$(TITLE)" --part "$(PART)"
 
 address: $(STAMP)  ## write the repository's address where it is needed: URL=https://...
 	@$(PRESS) address "$(URL)"

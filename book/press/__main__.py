@@ -10,6 +10,7 @@ from pathlib import Path
 
 from press import ledger
 from press.address import write_address
+from press.chapter import begin_chapter, require_written
 from press.check import check
 from press.execute import Executed, execute, say
 from press.ledger import Claim
@@ -50,6 +51,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             "--limit", type=float, default=DEFAULT_LIMIT, help="seconds a notebook"
         )
         command.set_defaults(run=function)
+    command = commands.add_parser("chapter", help="begin a chapter that mends with a method")
+    for name in ("name", "method", "title"):
+        command.add_argument(name)
+    command.add_argument("--part", default="", help="of the contents; that of the chapter before")
+    command.set_defaults(run=chapter)
     command = commands.add_parser("address", help="write the repository's address")
     command.add_argument("url")
     command.set_defaults(run=address)
@@ -62,6 +68,7 @@ def build(options: argparse.Namespace) -> None:
     """Make the site."""
     project = Project(options.root.resolve())
     parameters = parse_parameters(options.parameters)
+    require_written(project)
     with exclusive(project):
         executed = execute(project, parameters, options.jobs, options.limit)
         claims = judge(project, executed, default=not parameters)
@@ -103,6 +110,7 @@ def replicate(options: argparse.Namespace) -> None:
     first_seed = parameters.get("first_seed")
     if set(parameters) != {"first_seed"} or not isinstance(first_seed, int):
         raise PressError("replicate takes first_seed=N with a whole number, and nothing else")
+    require_written(project)
     with exclusive(project):
         executed = execute(project, parameters, options.jobs, options.limit)
         claims = ledger.gather(executed)
@@ -110,6 +118,14 @@ def replicate(options: argparse.Namespace) -> None:
     for line in ledger.surprises(claims):
         say(line)
     say(f"wrote {path.relative_to(project.root)}")
+
+
+def chapter(options: argparse.Namespace) -> None:
+    """Write a notebook to begin a chapter with."""
+    project = Project(options.root.resolve())
+    given = (options.name, options.method, options.title, options.part or None)
+    for name in begin_chapter(project, *given):
+        say(f"wrote {name}")
 
 
 def address(options: argparse.Namespace) -> None:
