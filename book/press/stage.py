@@ -193,6 +193,7 @@ def stage_notebooks(
     (target / "notebooks").mkdir()
     (target / "figures").mkdir()
     verdicts = {claim.id: claim for claim in claims}
+    undrawn = {claim.id for claim in claims if claim.outcome and claim.kind == "trained"}
     figures: dict[str, dict[str, Any]] = {}
     for chapter in executed:
         notebook = chapter.read()
@@ -203,9 +204,15 @@ def stage_notebooks(
         for record in outputs_of(notebook, CELL):
             require_claim(record, chapter.name, verdicts)
             write_cell(record, target / "figures")
+            undrawn.discard(record["claim"])
         page = transform(notebook, chapter, verdicts)
         text = json.dumps(page, indent=1, ensure_ascii=False)
         (target / "notebooks" / f"{chapter.name}.ipynb").write_text(text + "\n", encoding="utf-8")
+    if undrawn:
+        raise PressError(
+            f"no figures.cell shows the embeddings of {', '.join(sorted(undrawn))}, which "
+            "have a place in the matrix"
+        )
     return figures
 
 

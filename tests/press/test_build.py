@@ -71,7 +71,7 @@ def write_chapter(root: Path, make: Any, *more: dict[str, Any], **changes: Any) 
         make.code('import os\nSOURCE = os.environ.get("REPCOLLAPSE_SOURCE", "")', "remove-cell"),
         make.markdown("# One\n\nSee [it](#a-figure) and [the claim](#claim-a-claim)."),
         make.parameters(),
-        make.emit(make.figure(), claim, make.figure("film", 3)),
+        make.emit(make.figure(), claim, make.cell_output("a-claim"), make.figure("film", 3)),
         make.code(f"from IPython.display import display\n{glue}"),
         make.markdown("**Exercise: more.** Why?", "exercise"),
         make.markdown("Because.", "solution"),
@@ -106,7 +106,10 @@ def test_a_book_is_built_kept_and_left_alone_by_failures(
     assert "42" in page.select_one("div.solution").get_text()
     index = BeautifulSoup((book.html / "index.html").read_text(), "html.parser")
     assert "forty-two" in index.get_text()
-    assert index.select_one('a[href="notebooks/01_one.html#claim-a-claim"]') is not None
+    link = index.select_one('a[href="notebooks/01_one.html#claim-a-claim"]')
+    assert link.get_text().strip() == "prevented"
+    assert [image["class"][0] for image in link.find_all("img")] == ["only-light", "only-dark"]
+    assert {image["alt"] for image in link.find_all("img")} == {"A dot"}
     assert "Colab" not in index.get_text()
     (entry,) = json.loads((book.html / "ledger.json").read_text())
     assert entry["id"] == "a-claim"

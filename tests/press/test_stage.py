@@ -222,6 +222,16 @@ def test_a_cell_of_the_matrix_becomes_two_files_and_leaves_the_page(
     assert "[{rc-cell}`a-claim` prevented](#claim-a-claim)" in (target / "index.md").read_text()
 
 
+def test_a_place_in_the_matrix_without_a_picture_is_refused(
+    make: Any, executed: Any, tmp_path: Path
+) -> None:
+    claim = make.claim(mode="complete", remedy="negatives", outcome="prevented")
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=[]))
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match=r"no figures.cell shows the embeddings of a-claim"):
+        stage_notebooks([chapter], [claim], tmp_path / "target")
+
+
 @pytest.mark.parametrize("place", [{}, {"mode": "c", "remedy": "r", "outcome": "prevented"}])
 def test_a_cell_of_no_claim_in_the_matrix_is_refused(
     make: Any, executed: Any, tmp_path: Path, place: dict[str, str]
