@@ -4,7 +4,7 @@ import json
 import re
 from urllib.parse import urlparse
 
-from press.execute import text_of
+from press.imports import text_of
 from press.project import PressError, Project, write_atomically
 
 SOURCE_LINE = re.compile(r'(os\.environ\.get\(\s*"REPCOLLAPSE_SOURCE",\s*")[^"]*("\s*\))')

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from press.execute import text_of
+from press.imports import text_of
 from press.project import PressError, Project, to_json, write_atomically
 
 MARKER = "TO WRITE:"

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from press.imports import text_of
 from press.project import (
     DEFAULT_LIMIT,
     PressError,
@@ -394,12 +395,6 @@ def plain_value(expression: ast.expr) -> object:
     except ValueError:
         return None
     return value
-
-
-def text_of(cell: dict[str, Any]) -> str:
-    """Return the source of a cell: the format allows a string or a list of lines."""
-    source = cell["source"]
-    return source if isinstance(source, str) else "".join(source)
 
 
 def say(line: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from press.execute import text_of
+from press.imports import text_of
 from press.project import PressError
 
 FIGURE = "application/vnd.repcollapse.figure+json"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from press.imports import files_behind, package_files
+
 DEFAULT_LIMIT = 600.0
 # MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
 UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
@@ -97,20 +99,14 @@ def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
 
 
 def digest_of_tree(folder: Path) -> str:
-    """Digest of every file under a folder, leaving out what Python itself leaves there."""
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and "__pycache__" not in path.parts
-        and not any(part.endswith(".egg-info") for part in path.parts)
-    ]
-    return digest_of_files(folder, files)
+    """Digest of every file under a folder."""
+    return digest_of_files(folder, package_files(folder))
 
 
 def digest_of_sources(project: Project, notebook: Path) -> str:
     """Digest of what an author can change about a chapter's measurements."""
-    content = notebook.read_bytes() + digest_of_tree(project.package).encode()
+    behind = files_behind(notebook, project.package)
+    content = notebook.read_bytes() + digest_of_files(project.package, behind).encode()
     return hashlib.sha256(content).hexdigest()
 
 

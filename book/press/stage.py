@@ -21,7 +21,8 @@ from urllib.parse import urlparse
 import yaml
 
 from press import ledger
-from press.execute import Executed, text_of
+from press.execute import Executed
+from press.imports import text_of
 from press.ledger import Claim
 from press.outputs import CELL, CLAIM, FIGURE, outputs_of
 from press.project import PressError, Project, recover_folder, swap_folder, to_json

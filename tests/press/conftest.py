@@ -143,7 +143,7 @@ def project(tmp_path: Path, make: Maker) -> Project:
         tmp_path / "notebooks" / "01_one.ipynb",
         make.markdown("# One"),
         make.parameters(),
-        make.code("print(seeds)"),
+        make.code("import package\n\nprint(seeds)"),
     )
     return Project(tmp_path)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from press.execute import text_of
+from press.imports import text_of
 from press.project import PressError, Project
 from press.stage import (
     Address,
