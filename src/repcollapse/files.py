@@ -1,0 +1,441 @@
+"""Embeddings, labels and identifiers from files: block by block, and never unpickled.
+
+:func:`open_rows` returns something that has a shape and gives rows as it is sliced, whatever the
+format: ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` and ``.pth`` (weights only), ``.parquet``,
+``.csv``. What can be memory-mapped is, and Parquet is read by row groups, so that a file may be
+larger than memory; a compressed ``.npz`` and a ``.csv`` are read whole.
+
+Where a file holds several arrays, ``file.npz::name`` names one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+SEPARATOR = "::"
+SHAPES = {
+    1: "(N,), one value a row",
+    2: "(N, D), rows are samples",
+    3: "(V, N, D), V views of N samples",
+}
+
+
+class InputError(ValueError):
+    """A file that cannot be read as what was asked for; the text says what to do."""
+
+
+class Rows(Protocol):
+    """Rows that lie somewhere: a shape, and arrays for slices of the first axis."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Return some rows, in memory or mapped."""
+
+
+def open_rows(location: str | Path, *, dimensions: int = 2) -> Rows:
+    """Return the floating-point array of a file, to be read by slices of its first axis.
+
+    Parameters
+    ----------
+    location
+        A file, or ``file::name`` for one of several arrays in it.
+    dimensions
+        2 for embeddings (N, D), 3 for views (V, N, D).
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, damaged, pickled or of an unknown format, and for an array of
+        another shape or without floating-point numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "z.npy"
+    >>> np.save(path, np.eye(4))
+    >>> rows = open_rows(path)
+    >>> rows.shape, float(rows[1:3].sum())
+    ((4, 4), 2.0)
+    """
+    path, rows = _open(location, dimensions)
+    if len(rows.shape) != dimensions or 0 in rows.shape:
+        raise InputError(
+            f"{show(path)} must have shape {SHAPES[dimensions]}; got {tuple(rows.shape)}"
+        )
+    with _as_input_errors(path):
+        dtype = rows[:1].dtype
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise InputError(f"{show(path)} must hold floating-point numbers; got {dtype.name}")
+    return rows if isinstance(rows, np.ndarray) else _Guarded(path, rows)
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """Rows whose damage may show only as they are read."""
+
+    path: Path
+    rows: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rows.shape
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        with _as_input_errors(self.path):
+            return self.rows[rows]
+
+
+def read_codes(location: str | Path, length: int, *, what: str) -> tuple[np.ndarray, list[str]]:
+    r"""Return labels or identifiers as codes from 0, and the name of each code.
+
+    Parameters
+    ----------
+    location
+        A file with one column of integers or strings, or ``file::name``.
+    length
+        How many there must be, one a row of the embeddings.
+    what
+        What they are called in messages, such as "labels".
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read so.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "labels.csv"
+    >>> _ = path.write_text("label\ncat\ndog\ncat\n")
+    >>> codes, names = read_codes(path, 3, what="labels")
+    >>> codes.tolist(), names
+    ([0, 1, 0], ['cat', 'dog'])
+    """
+    path, rows = _open(location, 1)
+    with _as_input_errors(path):
+        values = np.asarray(rows[:])
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (length,):
+        raise InputError(
+            f"{what} must have shape ({length},), one a row; {show(path)} has {values.shape}"
+        )
+    if values.dtype.kind not in "iubUS":
+        raise InputError(
+            f"{what} must be integers or strings; {show(path)} holds {values.dtype.name}"
+        )
+    names, codes = np.unique(values, return_inverse=True)
+    return codes.astype(np.int64), [show(str(name)) for name in names]
+
+
+def show(text: str | Path) -> str:
+    r"""Return a name for a message or a page, with what would act on a terminal spelled out.
+
+    Examples
+    --------
+    >>> print(show("a" + chr(27) + "[31m.npy"))
+    a\x1b[31m.npy
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
+
+
+def _split(location: str | Path) -> tuple[Path, str | None]:
+    text = os.fspath(location)
+    if SEPARATOR not in text or Path(text).is_file():
+        return Path(text), None
+    before, _, name = text.rpartition(SEPARATOR)
+    return Path(before), name
+
+
+def _open(location: str | Path, dimensions: int) -> tuple[Path, Rows]:
+    """Return the array that is named; or the only one there, or the only one of `dimensions`."""
+    path, name = _split(location)
+    with _as_input_errors(path):
+        if not path.is_file():
+            raise InputError(f"{show(path)} is not a file")
+        ending = path.suffix.lower()
+        if ending not in READERS:
+            raise InputError(f"{show(path)} must end in one of {', '.join(READERS)}")
+        arrays = READERS[ending](path)
+        if name is None:
+            fitting = [key for key, array in arrays.items() if len(array.shape) == dimensions]
+            choices = list(arrays) if len(arrays) == 1 else fitting
+            if len(choices) != 1:
+                raise InputError(
+                    f"{show(path)} must hold one array of shape {SHAPES[dimensions]}, or name one, "
+                    f"FILE{SEPARATOR}NAME; it holds {_listed(arrays)}"
+                )
+            name = choices[0]
+        if name not in arrays:
+            raise InputError(
+                f"{show(path)} has no array {show(name)!r}; it holds {_listed(arrays)}"
+            )
+        return path, arrays[name].load()
+
+
+def _listed(arrays: Mapping[str, Entry]) -> str:
+    shown = [f"{show(name)} {tuple(array.shape)}" for name, array in list(arrays.items())[:10]]
+    more = f" and {len(arrays) - 10} more" if len(arrays) > 10 else ""
+    return ", ".join(shown) + more or "none"
+
+
+@contextmanager
+def _as_input_errors(path: Path) -> Iterator[None]:
+    """Name the file in whatever a format's library raises over a damaged one."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        if text.startswith(show(path)):
+            raise
+        raise InputError(f"{show(path)}: {text}") from error
+    except ImportError as error:
+        needed = f"{show(path)} needs {error.name}: pip install 'repcollapse[files]'"
+        raise InputError(needed) from error
+    except Exception as error:  # their kinds are as many as the libraries and the damages
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{show(path)} cannot be read as {path.suffix.lower()}: {show(lines[0][:200])}"
+        ) from error
+
+
+# --- one reader a format: a path in; out, by name, the arrays that the file holds, not yet read
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An array of a file: its shape, and how to get at it."""
+
+    shape: tuple[int, ...]
+    load: Callable[[], Rows]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What precedes an array in numpy's format, and where in the file the array begins."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    end: int
+
+    def mapped(self, path: Path, before: int = 0) -> Rows:
+        """Map the array that follows the header, which begins after so many bytes."""
+        order = "F" if self.fortran else "C"
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(path, self.dtype, "r", before + self.end, self.shape, order)  # type: ignore[call-overload]
+
+
+def _header(file: IO[bytes], size: int) -> _Header:
+    """Read a header, in a file of `size` bytes: no Python objects, and no more than there is."""
+    version = np.lib.format.read_magic(file)
+    first = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise InputError("it holds pickled Python objects, which are never loaded")
+    needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or needed > there:
+        raise InputError(
+            f"its header promises {needed} bytes, an array of shape {shape}; there are {there}"
+        )
+    return _Header(shape, fortran, dtype, file.tell())
+
+
+def _npy(path: Path) -> dict[str, Entry]:
+    with path.open("rb") as file:
+        header = _header(file, path.stat().st_size)
+    return {"array": Entry(header.shape, partial(header.mapped, path))}
+
+
+def _npz(path: Path) -> dict[str, Entry]:
+    entries = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                header = _header(file, member.file_size)
+            name = member.filename.removesuffix(".npy")
+            entries[name] = Entry(header.shape, partial(_member, path, member, header))
+    return entries
+
+
+def _member(path: Path, member: zipfile.ZipInfo, header: _Header) -> Rows:
+    """Map a member that is stored as it is; read one that is compressed."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:
+            file.seek(member.header_offset + 26)  # the lengths of its name and of its extra field
+            lengths = struct.unpack("<HH", file.read(4))
+        start = member.header_offset + 30 + sum(lengths)
+        if start + member.file_size > path.stat().st_size:
+            raise InputError(f"its member {member.filename!r} ends beyond the file")
+        return header.mapped(path, before=start)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if member.file_size > memory / 2:
+        raise InputError(
+            f"it is compressed and takes {member.file_size / 2**30:.1f} GiB of memory: save it "
+            "with numpy.savez or as .npy, which are mapped"
+        )
+    with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+class _Converted:
+    """Rows of a torch tensor, or of a slice of safetensors, as numpy arrays."""
+
+    def __init__(self, rows: Any, shape: Sequence[int]) -> None:
+        self.rows, self.shape = rows, tuple(shape)
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        import torch
+
+        block = self.rows[rows]
+        return (block.float() if block.dtype == torch.bfloat16 else block).numpy()
+
+
+def _safetensors(path: Path) -> dict[str, Entry]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    shapes = {name: tuple(rows.get_shape()) for name, rows in slices.items()}
+    return {
+        name: Entry(shapes[name], partial(_Converted, rows, shapes[name]))
+        for name, rows in slices.items()
+    }
+
+
+def _pt(path: Path) -> dict[str, Entry]:
+    import torch
+
+    mapped = zipfile.is_zipfile(path)  # the format of before torch 1.6 cannot be mapped
+    held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    tensors = held if isinstance(held, Mapping) else {"tensor": held}
+    return {
+        str(name): Entry(tuple(value.shape), partial(_Converted, value.detach(), value.shape))
+        for name, value in tensors.items()
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided
+    }
+
+
+class _Parquet:
+    """Rows of a Parquet file by row groups: columns of numbers, or one column of lists of them."""
+
+    def __init__(self, path: Path) -> None:
+        from pyarrow.parquet import ParquetFile
+
+        self.file = ParquetFile(path)
+        groups = range(self.file.num_row_groups)
+        lengths = [self.file.metadata.row_group(index).num_rows for index in groups]
+        self.bounds = np.cumsum([0, *lengths]).tolist()
+        self.read: tuple[int, np.ndarray] | None = None
+        width = self._group(0).shape[1:] if groups else (0,)
+        self.shape = (self.bounds[-1], *width)
+
+    def _group(self, index: int) -> np.ndarray:
+        if self.read is None or self.read[0] != index:
+            self.read = index, _as_array(self.file.read_row_group(index))
+        return self.read[1]
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        start, stop, step = rows.indices(self.shape[0])
+        parts = [
+            self._group(index)[max(start - begin, 0) : stop - begin]
+            for index, (begin, end) in enumerate(pairwise(self.bounds))
+            if begin < stop and start < end
+        ]
+        return np.concatenate(parts)[::step] if parts else np.empty((0, *self.shape[1:]))
+
+
+def _as_array(table: Any) -> np.ndarray:
+    """Return an Arrow table as (N, D): a column each, or the entries of one column of lists."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if len(table.columns) == 1:
+        column = table.column(0)
+        if not hasattr(column.type, "value_type") or pa.types.is_dictionary(column.type):
+            return _column(column, table.column_names[0])
+        lengths = compute.unique(compute.list_value_length(column)).to_pylist()
+        if len(lengths) != 1 or lengths[0] is None:
+            raise InputError(f"its lists must have one length; got {lengths[:5]}")
+        entries = _column(compute.list_flatten(column), table.column_names[0])
+        return entries.reshape(len(column), lengths[0])
+    columns = [
+        _column(column, name)
+        for column, name in zip(table.columns, table.column_names, strict=True)
+    ]
+    for values, name in zip(columns, table.column_names, strict=True):
+        if values.dtype.kind not in "fiu":
+            raise InputError(f"its column {show(name)!r} must hold numbers; got {values.dtype}")
+    return np.column_stack(columns)
+
+
+def _column(column: Any, name: str) -> np.ndarray:
+    if column.null_count:
+        raise InputError(f"its column {show(name)!r} has {column.null_count} empty values")
+    values = np.asarray(column.to_numpy())
+    return values.astype(str) if values.dtype == object else values
+
+
+def _parquet(path: Path) -> dict[str, Entry]:
+    rows = _Parquet(path)
+    return {"table": Entry(rows.shape, lambda: rows)}
+
+
+def _csv(path: Path) -> dict[str, Entry]:
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+    header = None if all(map(_is_number, first.split(","))) else 0
+    table = pd.read_csv(path, header=header, encoding="utf-8-sig", skipinitialspace=True)
+    for number, column in enumerate(table.columns):
+        values = table[column]
+        if values.isna().any():
+            row = int(values.isna().to_numpy().argmax())
+            raise InputError(f"its column {number} must hold no empty value or NaN; row {row} does")
+        if table.shape[1] > 1 and values.dtype.kind not in "fiu":
+            row = next(row for row, value in enumerate(values) if not _is_number(str(value)))
+            shown = show(str(values.iloc[row])[:40])
+            raise InputError(f"its column {number} must hold numbers; row {row} holds {shown!r}")
+    if table.shape[1] == 1:
+        values = table.iloc[:, 0].to_numpy()
+        values = values.astype(str) if values.dtype.kind not in "fiu" else values
+    else:
+        values = table.to_numpy(dtype=np.float64)
+    return {"table": Entry(values.shape, lambda: values)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+READERS: dict[str, Callable[[Path], dict[str, Entry]]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".pt": _pt,
+    ".pth": _pt,
+    ".parquet": _parquet,
+    ".csv": _csv,
+}

@@ -1,0 +1,254 @@
+"""Files of embeddings: every format, every damage, and nothing ever unpickled."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from repcollapse.files import READERS, InputError, open_rows, read_codes, show
+
+Z = np.random.default_rng(0).normal(size=(37, 5)).astype(np.float32)
+FORBIDDEN = Path(tempfile.gettempdir()) / "repcollapse-test-code-was-run"
+
+
+def save_parquet_lists(path: Path, z: np.ndarray) -> None:
+    pd.DataFrame({"z": list(z)}).to_parquet(path, row_group_size=10)
+
+
+WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
+    "a.npy": np.save,
+    "fortran.npy": lambda path, z: np.save(path, np.asfortranarray(z)),
+    "big-endian.npy": lambda path, z: np.save(path, z.astype(">f4")),
+    "stored.npz": lambda path, z: np.savez(path, z=z),
+    "packed.npz": lambda path, z: np.savez_compressed(path, z=z),
+    "a.safetensors": lambda path, z: safetensors.torch.save_file({"z": torch.tensor(z)}, path),
+    "a.pt": lambda path, z: torch.save(torch.tensor(z), path),
+    "named.pth": lambda path, z: torch.save({"z": torch.tensor(z), "epoch": 3}, path),
+    "old.pt": lambda path, z: torch.save(
+        torch.tensor(z), path, _use_new_zipfile_serialization=False
+    ),
+    "columns.parquet": lambda path, z: (
+        pd.DataFrame(z).rename(columns=str).to_parquet(path, row_group_size=10)
+    ),
+    "lists.parquet": save_parquet_lists,
+    "head.csv": lambda path, z: pd.DataFrame(z).to_csv(path, index=False, header=list("abcde")),
+    "bare.csv": lambda path, z: pd.DataFrame(z).to_csv(path, index=False, header=False),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / request.param
+    WRITERS[request.param](path, Z)
+    return path
+
+
+def test_every_format_gives_the_same_rows(written: Path) -> None:
+    rows = open_rows(written)
+    assert tuple(rows.shape) == Z.shape
+    np.testing.assert_allclose(np.asarray(rows[:]), Z, rtol=1e-6)
+    for part in (slice(0, 1), slice(8, 23), slice(30, 99), slice(20, 20), slice(3, 30, 4)):
+        np.testing.assert_allclose(np.asarray(rows[part]), Z[part], rtol=1e-6)
+
+
+def test_every_ending_is_tried() -> None:
+    assert {Path(name).suffix for name in WRITERS} == set(READERS)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "stored.npz"])
+def test_what_is_stored_plainly_is_mapped(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name, Z)
+    assert isinstance(open_rows(tmp_path / name), np.memmap)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_precisions_are_kept(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "z.npy", Z.astype(dtype))
+    assert open_rows(tmp_path / "z.npy")[:2].dtype == dtype
+
+
+def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
+    torch.save(torch.tensor(Z).bfloat16(), tmp_path / "z.pt")
+    assert open_rows(tmp_path / "z.pt")[:].dtype == np.float32
+
+
+def test_one_of_several_arrays_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "all.npz"
+    np.savez(path, z=Z, h=2 * Z, views=np.stack([Z, Z]), labels=np.arange(37) % 3)
+    assert open_rows(f"{path}::h")[:1][0, 0] == 2 * Z[0, 0]
+    assert tuple(open_rows(path, dimensions=3).shape) == (2, 37, 5)  # the only one of that shape
+    codes, names = read_codes(path, 37, what="labels")
+    assert codes.tolist() == [row % 3 for row in range(37)]
+    assert names == ["0", "1", "2"]
+    with pytest.raises(InputError, match=r"all.npz must hold one array of shape \(N, D\).*z \(37"):
+        open_rows(path)
+    with pytest.raises(InputError, match=r"has no array 'y'; it holds z \(37, 5\), h"):
+        open_rows(f"{path}::y")
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("l.npy", np.save),
+        ("l.csv", lambda path, values: pd.Series(values, name="l").to_csv(path, index=False)),
+        ("l.parquet", lambda path, values: pd.DataFrame({"l": values}).to_parquet(path)),
+    ],
+)
+@pytest.mark.parametrize("values", [["cat", "<b>", "cat"], [7, -1, 7]])
+def test_labels_are_integers_or_strings(
+    tmp_path: Path, name: str, save: Callable[..., None], values: list[object]
+) -> None:
+    save(tmp_path / name, np.asarray(values))
+    codes, names = read_codes(tmp_path / name, 3, what="labels")
+    assert [names[code] for code in codes] == [str(value) for value in values]
+
+
+def test_labels_of_another_length_or_kind_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "l.npy", np.arange(4))
+    with pytest.raises(InputError, match=r"labels must have shape \(5,\).*has \(4,\)"):
+        read_codes(tmp_path / "l.npy", 5, what="labels")
+    np.save(tmp_path / "f.npy", np.linspace(0, 1, 5))
+    with pytest.raises(InputError, match=r"groups must be integers or strings.*float64"):
+        read_codes(tmp_path / "f.npy", 5, what="groups")
+
+
+# --- bad input
+
+
+def header(shape: str) -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (FORBIDDEN,)
+
+
+def malicious_npz() -> bytes:
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w") as archive, archive.open("z.npy", "w") as member:
+            np.lib.format.write_array(member, np.array([Malicious()], dtype=object))
+        file.seek(0)
+        return file.read()
+
+
+def saved(write: Callable[..., object], *arguments: object) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.npy"
+        write(path, *arguments)
+        return path.read_bytes()
+
+
+def save_pt(path: Path, value: object) -> None:
+    torch.save(value, path)
+
+
+BAD = {
+    "nothing.npy": (b"", "cannot be read as .npy"),
+    "text.npy": (b"1,2,3\n", "cannot be read as .npy"),
+    "pickle.npy": (pickle.dumps(Malicious()), "cannot be read as .npy"),
+    "objects.npy": (saved(np.save, np.array([Malicious()], dtype=object)), "never loaded"),
+    "short.npy": (saved(np.save, Z)[:-1], "promises 740 bytes.*there are 739"),
+    "huge.npy": (header("(10**9, 10**9)"), "cannot be read as .npy"),
+    "vast.npy": (header("(1000000000000, 1000000000)"), "promises 4000000000000000000000 bytes"),
+    "negative.npy": (header("(-1, 5)"), "promises"),
+    "empty.npy": (saved(np.save, Z[:0]), r"must have shape \(N, D\).*got \(0, 5\)"),
+    "vector.npy": (saved(np.save, Z[:, 0]), r"must have shape \(N, D\).*got \(37,\)"),
+    "views.npy": (saved(np.save, Z[None]), r"must have shape \(N, D\).*got \(1, 37, 5\)"),
+    "whole.npy": (saved(np.save, Z.astype(int)), "must hold floating-point numbers; got int64"),
+    "complex.npy": (saved(np.save, Z.astype(complex)), "floating-point numbers; got complex128"),
+    "records.npy": (saved(np.save, np.zeros((2, 2), "f4,f4")), "must hold floating-point numbers"),
+    "objects.npz": (malicious_npz(), "never loaded"),
+    "no.npz": (b"PK\x03\x04", "cannot be read as .npz"),
+    "no.safetensors": (b"\xff" * 40, "cannot be read as .safetensors"),
+    "long.safetensors": ((2**60).to_bytes(8, "little") + b"{}", "cannot be read as .safetensors"),
+    "pickle.pt": (pickle.dumps(Malicious()), "cannot be read as .pt"),
+    "new.pt": (
+        saved(save_pt, {"z": Malicious()}),
+        "cannot be read as .pt",
+    ),
+    "empty.pt": (saved(save_pt, {"epoch": 3}), "it holds none"),
+    "no.parquet": (b"PAR1PAR1", "cannot be read as .parquet"),
+    "words.csv": (b"a,b\n1,2\n3,four\n", "column 1 must hold numbers; row 1 holds 'four'"),
+    "gap.csv": (b"a,b\n1,2\n3,\n", "column 1 must hold no empty value or NaN; row 1 does"),
+    "ragged.csv": (b"1,2\n3,4\n5,6,7\n", "cannot be read as .csv"),
+    "nothing.csv": (b"", "cannot be read as .csv"),
+    "binary.csv": (bytes(range(256)), "cannot be read as .csv"),
+    "unknown.txt": (b"1 2 3", "must end in one of .npy, .npz"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    FORBIDDEN.unlink(missing_ok=True)
+    data, message = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"{name}.*{message}"):
+        open_rows(path)
+    assert not FORBIDDEN.exists()
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.npy", tmp_path):
+        with pytest.raises(InputError, match="is not a file"):
+            open_rows(path)
+
+
+def test_a_parquet_column_that_is_no_number_is_named(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1.0, 2.0], "name": ["x", "y"]}).to_parquet(tmp_path / "z.parquet")
+    with pytest.raises(InputError, match="column 'name' must hold numbers"):
+        open_rows(tmp_path / "z.parquet")
+    pd.DataFrame({"z": [[1.0, 2.0], [3.0]]}).to_parquet(tmp_path / "l.parquet")
+    with pytest.raises(InputError, match=r"its lists must have one length; got \[2, 1\]"):
+        open_rows(tmp_path / "l.parquet")
+
+
+def test_a_name_cannot_act_on_a_terminal() -> None:
+    assert show("a\x1b[2J\n\u202eb") == "a\\x1b[2J\\n\\u202eb"
+
+
+def content(name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        WRITERS[name](path, Z)
+        return path.read_bytes()
+
+
+CONTENT = {name: content(name) for name in WRITERS}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    name=st.sampled_from(sorted(WRITERS)),
+    cut=st.floats(0, 1),
+    places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+)
+@example(name="lists.parquet", cut=1.0, places=[(0.6, 7)])
+def test_damage_never_gives_another_error(
+    name: str, cut: float, places: list[tuple[float, int]]
+) -> None:
+    data = bytearray(CONTENT[name])
+    for place, byte in places:
+        data[min(int(place * len(data)), len(data) - 1)] = byte
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(data[: int(cut * len(data))])
+        try:
+            rows = open_rows(path)
+            for start in range(0, len(Z), 10):
+                rows[start : start + 10]
+        except InputError as error:
+            assert name in str(error)
