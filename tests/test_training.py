@@ -116,6 +116,31 @@ def test_global_random_states_are_neither_read_nor_moved(tiny):
     assert torch.equal(torch.get_rng_state(), moved)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_of_any_method_depends_on_its_seed_alone(tiny, name):
+    losses = []
+    for state in (5, 6):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        losses.append(fit(tiny, arm=replace(METHODS[name], batch_size=32), steps=3).losses)
+        assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(*losses)
+
+
+def test_an_objective_draws_anew_at_every_step_and_seed(tiny):
+    drawn = []
+
+    def noisy(z_a, z_b):
+        if torch.is_grad_enabled():
+            drawn.append(float(torch.rand(())))
+        return invariance(z_a, z_b)
+
+    for seed in (0, 0, 1):
+        fit(tiny, arm=recipe(noisy), steps=3, seed=seed)
+    first, again, other = drawn[:3], drawn[3:6], drawn[6:]
+    assert first == again and len({*first, *other}) == 6
+
+
 def test_history_holds_the_instruments_at_the_checkpoints(tiny):
     run = fit(tiny, steps=12)
     assert list(run.history.columns) == ["step", "loss", *INSTRUMENTS]

@@ -8,7 +8,8 @@ turn: batching them gained a quarter at most, too little for what it would cost 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from repcollapse import _checks, diagnostics
-from repcollapse.data import Dataset
+from repcollapse.data import Dataset, stream
 from repcollapse.networks import (
     ENCODERS,
     NORMS,
@@ -249,6 +250,27 @@ def checkpoints(steps: int) -> list[int]:
     return [step for step in grid if step < steps and step not in (1, 2)] + [steps]
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Lend torch's global generators, seeded with `seed`, and put them back as they were.
+
+    Those of the CPU and of `device`: whatever draws without a generator of its own draws from one
+    of the two.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all GPUs
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def seeded_step(seed: int, step: int, device: torch.device) -> AbstractContextManager[None]:
+    """Lend the generators for a step: what an objective draws is counted, and carries no state."""
+    return seeded(stream(seed, f"objective of step {step}").initial_seed(), device)
+
+
 def train(
     recipe: Recipe,
     train_bank: ViewBank,
@@ -271,7 +293,7 @@ def train(
     steps
         Optimiser steps, >= 0; with 0 the model stays untrained.
     seed
-        Governs initialisation and the order of batches and views.
+        Governs initialisation, the order of batches and views, and what an objective draws.
     device
         "auto" or a torch device.
     keep
@@ -299,10 +321,9 @@ def train(
         raise ValueError(f"keep must name steps from 0 to {steps}; got {beyond}")
     read_at = sorted({*checkpoints(steps), *keep})
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPU's, too
+    with seeded(seed, chosen):
         model = recipe.build(train_bank.shape).to(chosen)
-    calibrate_batch_norm(model, train_bank)
+        calibrate_batch_norm(model, train_bank)
     optimizer = recipe.optimizer(model)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses: list[float] = []
@@ -320,7 +341,8 @@ def train(
             if step in keep:
                 embeddings[step] = z[0].cpu()
         if step < steps:
-            losses.append(_step(model, optimizer, train_bank, recipe.batch_size, generator))
+            with seeded_step(seed, step, chosen):
+                losses.append(_step(model, optimizer, train_bank, recipe.batch_size, generator))
             schedule.step()
             bar.update()
     seconds = time.perf_counter() - started

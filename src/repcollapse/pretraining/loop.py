@@ -103,8 +103,7 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     first = processes.rank() == 0
     watcher = watcher if watcher is not None and first else Watcher()
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus), _locked(folder, first), _signals() as received:
+    with _locked(folder, first), _signals() as received:
         state = _begun(folder, settings, resume=resume, first=first, say=watcher.said)
         run = _Run(Trainer(settings, device), folder, watcher, first=first)
         if state is not None:

@@ -19,7 +19,7 @@ from repcollapse.pretraining import processes
 from repcollapse.pretraining.checkpoints import FORMAT
 from repcollapse.pretraining.settings import Settings
 from repcollapse.pretraining.sources import Source, sources
-from repcollapse.training import PROBE_VIEWS, calibrate_batch_norm
+from repcollapse.training import PROBE_VIEWS, calibrate_batch_norm, seeded, seeded_step
 from repcollapse.views import ViewBank
 
 _EMBEDDED_AT_ONCE = 512
@@ -27,8 +27,6 @@ _EMBEDDED_AT_ONCE = 512
 
 class Trainer:
     """Trains `settings` step by step; every process of the group makes one of its own.
-
-    It seeds torch's global generators; :func:`pretrain` puts them back.
 
     Parameters
     ----------
@@ -82,9 +80,9 @@ class Trainer:
     def _built(self) -> Model:
         shared = processes.world_size() > 1
         recipe = self.settings.recipe(gather=shared)
-        torch.manual_seed(self.settings.seed)
-        model = recipe.build(self.train_source.shape).to(self.device, self.dtype)
-        calibrate_batch_norm(model, self._sample(), batches=1)
+        with seeded(self.settings.seed, self.device):
+            model = recipe.build(self.train_source.shape).to(self.device, self.dtype)
+            calibrate_batch_norm(model, self._sample(), batches=1)
         if shared:
             model = processes.synchronise_batch_norm(model, self.device)  # type: ignore[assignment]
             if isinstance(model.objective, PretextTask):
@@ -121,15 +119,16 @@ class Trainer:
     def advance(self, *, read: bool = False) -> tuple[Tensor, Tensor | None]:
         """Make one step; return the loss on the whole batch and, with `read`, its embeddings."""
         view_a, view_b = self._batch()
-        # Whatever an objective draws depends on the step alone, and is equal on all processes.
-        torch.manual_seed(_seed(self.settings.seed, f"objective of step {self.step}"))
         decay = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * decay
         embeddings: list[Tensor] = []
         watch = self._watch(embeddings) if read else None
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp)):
+        # Whatever an objective draws depends on the step alone, and is equal on all processes.
+        own = seeded_step(self.settings.seed, self.step, self.device)
+        amp = torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp))
+        with own, amp:
             loss = self._parallel(view_a, view_b)
         if watch is not None:
             watch.remove()
@@ -238,10 +237,6 @@ class Trainer:
         # Loading takes the optimiser's tensors as they are, and two trainers would share them.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.step = state["step"]
-
-
-def _seed(seed: int, purpose: str) -> int:
-    return stream(seed, purpose).initial_seed()
 
 
 def _count_places_from(task: PretextTask, first: int) -> None:
