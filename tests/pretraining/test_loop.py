@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,6 +268,25 @@ def test_no_resume_begins_anew(whole, tmp_path):
     stopped_at(13, tmp_path, settings("sigreg", seed=7), checkpoint_every=5)
     pretrain(settings("sigreg"), tmp_path, resume=False, checkpoint_every=5)
     assert_same_end(whole["sigreg"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 80}, "batch_size must be at most 64"),
+        ({"dataset": "cifar10"}, "REPCOLLAPSE_DATA must name a folder"),
+    ],
+)
+def test_no_resume_leaves_the_old_run_where_the_new_one_cannot_begin(
+    whole, tmp_path, monkeypatch, given, message
+):
+    from repcollapse.data import files
+
+    monkeypatch.setenv(files.VARIABLE, str(tmp_path / "no data"))
+    folder = shutil.copytree(whole["sigreg"], tmp_path / "run")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        pretrain(replace(settings(), **given), folder, resume=False)
+    assert_same_end(whole["sigreg"], folder)
 
 
 @pytest.mark.parametrize(
