@@ -341,6 +341,11 @@ def test_bad_arguments(tiny, kwargs, error, message):
         ({"predictor_lr": 0}, ValueError, "predictor_lr must be above 0; got 0"),
         ({"objective": 3}, TypeError, "objective must be a function .*; got int"),
         (
+            {"objective": functools.partial(MoCo, queue=64), "stop_gradient": False},
+            ValueError,
+            "stop_gradient must be True or left out with MoCo, .*; got False",
+        ),
+        (
             {"objective": SwAV(6)},
             TypeError,
             "objective must be a class, .*; got a SwAV, which the runs would share",

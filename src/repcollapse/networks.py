@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -222,6 +224,26 @@ def encoder(
     return resnet18(channels), 512
 
 
+def check_target(objective: Any, stop_gradient: bool | None, momentum: float | None) -> None:
+    """Check what a joint embedding, or a recipe of one, is told about its target.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a momentum outside [0, 1], or a gradient asked of an objective that lets none through.
+    """
+    if momentum is not None:
+        _checks.number("momentum", momentum, at_least=0, at_most=1)
+    while isinstance(objective, partial):
+        objective = objective.func
+    if stop_gradient is False and getattr(objective, "detaches_target", False):
+        name = getattr(objective, "__name__", type(objective).__name__)
+        raise ValueError(
+            f"stop_gradient must be True or left out with {name}, to which a target is a constant; "
+            "got False"
+        )
+
+
 class JointEmbedding(nn.Module):
     """An encoder, a projector and an objective over two views of a batch.
 
@@ -250,7 +272,8 @@ class JointEmbedding(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        For a momentum outside [0, 1].
+        For a momentum outside [0, 1]; for `stop_gradient=False` with an objective that takes its
+        target as a constant, as :func:`repcollapse.objectives.byol` does.
 
     Examples
     --------
@@ -273,18 +296,15 @@ class JointEmbedding(nn.Module):
         momentum: float | None = None,
     ) -> None:
         super().__init__()
+        check_target(objective, stop_gradient, momentum)
         self.encoder = encoder
         self.projector = projector
         self.objective = objective
         self.predictor = predictor
         self.stop_gradient = momentum is not None if stop_gradient is None else stop_gradient
-        self.momentum = (
-            None
-            if momentum is None
-            else _checks.number("momentum", momentum, at_least=0, at_most=1)
-        )
+        self.momentum = momentum
         self.target: nn.Module | None = None
-        if self.momentum is not None:
+        if momentum is not None:
             self.target = copy.deepcopy(nn.Sequential(encoder, projector)).requires_grad_(False)
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:

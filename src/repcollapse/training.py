@@ -29,6 +29,7 @@ from repcollapse.networks import (
     Model,
     Objective,
     Pretext,
+    check_target,
     encoder,
     mlp,
 )
@@ -131,8 +132,7 @@ class Recipe:
         _checks.number("lr", self.lr, above=0)
         _checks.number("weight_decay", self.weight_decay, at_least=0)
         _checks.number("predictor_lr", self.predictor_lr, above=0)
-        if self.momentum is not None:
-            _checks.number("momentum", self.momentum, at_least=0, at_most=1)
+        check_target(self.objective, self.stop_gradient, self.momentum)
 
     @property
     def pretext(self) -> bool:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._targets import detaches_target
 
 
 @in_full_precision
@@ -354,6 +355,7 @@ def dino_terms(
     return DINOTerms(entropy, (p * (log_teacher - log_student)).sum(dim=1).mean())
 
 
+@detaches_target
 @in_full_precision
 def dino(
     student: Tensor,
@@ -430,6 +432,7 @@ def _scaled(
     return student / student_temperature, teacher / teacher_temperature
 
 
+@detaches_target
 class DINO(nn.Module):
     r"""DINO with its prototypes and its centre: :func:`dino` of a student's scores and a teacher's.
 
