@@ -287,11 +287,33 @@ def test_views_of_another_shape_are_refused():
 )
 @pytest.mark.parametrize("momentum", [None, 0.99])
 def test_no_gradient_is_promised_through_a_target_that_is_a_constant(objective, momentum):
+    if isinstance(objective, DINO) and momentum is None:
+        objective = DINO(4, momentum=0)
     message = r"^stop_gradient must be True or left out with \w+, to which .*; got False"
     with pytest.raises(ValueError, match=message):
         joint(objective, stop_gradient=False, momentum=momentum)
     for allowed in (None, True):
         joint(objective, stop_gradient=allowed, momentum=momentum)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+def test_network_and_prototypes_of_a_teacher_follow_at_one_momentum(momentum):
+    objective = DINO(4, momentum=0.99)
+    with pytest.raises(ValueError, match=rf"^momentum must be 0.99, .* DINO .*; got {momentum}"):
+        joint(objective, momentum=momentum)
+    model = joint(DINO(4, momentum=momentum or 0), momentum=momentum)
+    model(*torch.randn(2, *IMAGES)).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0 * parameter.requires_grad)
+    pairs = [(model.objective.teacher_weight, model.objective.prototypes.weight)]
+    if momentum is not None:
+        pairs += zip(model.target.parameters(), leaders(model), strict=True)
+    before = [follower.clone() for follower, _ in pairs]
+    model.after_step()
+    for (follower, leader), was in zip(pairs, before, strict=True):
+        moved = was + (1 - (momentum or 0)) * (leader - was)
+        torch.testing.assert_close(follower.detach(), moved.detach())
 
 
 # --- the momentum target that gradients flow through

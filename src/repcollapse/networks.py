@@ -230,12 +230,19 @@ def check_target(objective: Any, stop_gradient: bool | None, momentum: float | N
     Raises
     ------
     TypeError, ValueError
-        For a momentum outside [0, 1], or a gradient asked of an objective that lets none through.
+        For a momentum outside [0, 1], or not that of the objective's own part of the target; for a
+        gradient asked of an objective that lets none through.
     """
     if momentum is not None:
         _checks.number("momentum", momentum, at_least=0, at_most=1)
     while isinstance(objective, partial):
         objective = objective.func
+    following = getattr(objective, "target_momentum", None)
+    if following is not None and following != (momentum or 0):
+        raise ValueError(
+            f"momentum must be {following:g}, at which the part of the target that is in "
+            f"{type(objective).__name__} follows; got {momentum}"
+        )
     if stop_gradient is False and getattr(objective, "detaches_target", False):
         name = getattr(objective, "__name__", type(objective).__name__)
         raise ValueError(
@@ -259,7 +266,8 @@ class JointEmbedding(nn.Module):
         Maps representations to embeddings z, (N, D).
     objective
         A function, or a module, of two (N, D) matrices that returns a scalar to minimise. A module
-        with state of its own moves it in `after_step`.
+        with state of its own moves it in `after_step`. Where a part of the target is in it, its
+        `target_momentum` is that at which the part follows.
     predictor
         Maps embeddings (N, D) to predictions (N, D) of the other view's embedding.
     stop_gradient
@@ -272,7 +280,7 @@ class JointEmbedding(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        For a momentum outside [0, 1]; for `stop_gradient=False` with an objective that takes its
+        For a momentum outside [0, 1], or other than the objective's `target_momentum`; for `stop_gradient=False` with an objective that takes its
         target as a constant, as :func:`repcollapse.objectives.byol` does.
 
     Examples
