@@ -17,6 +17,7 @@ from repcollapse import data, diagnostics, training
 from repcollapse.methods import METHODS
 from repcollapse.networks import JointEmbedding, Pretext
 from repcollapse.objectives import (
+    Jigsaw,
     MoCo,
     PretextTask,
     Rotation,
@@ -46,6 +47,11 @@ INSTRUMENTS = [
 
 def recipe(objective=nt_xent, **kwargs):
     return Recipe(objective, **SMALL | kwargs)
+
+
+def small(arm):
+    """The same with less of everything; a pretext task has no dimension."""
+    return replace(arm, **{k: v for k, v in SMALL.items() if k != "dimension" or not arm.pretext})
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +242,8 @@ def test_the_momentum_target_follows_during_training(tiny):
 
 @pytest.mark.parametrize(("projector", "dimension"), [("mlp", 6), ("linear", 6), ("none", 8)])
 def test_projectors(projector, dimension):
-    model = recipe(projector=projector).build((1, 8, 8))
+    sizes = {} if projector == "none" else {"dimension": dimension}
+    model = Recipe(nt_xent, projector=projector, width=8, **sizes).build((1, 8, 8))
     h, z = model.embed(torch.randn(4, 1, 8, 8))
     assert h.shape == (4, 8) and z.shape == (4, dimension)
     assert isinstance(model, JointEmbedding)
@@ -355,6 +362,45 @@ def test_bad_arguments(tiny, kwargs, error, message):
 def test_a_recipe_checks_itself(changes, error, message):
     with pytest.raises(error, match=message):
         Recipe(**{"objective": nt_xent} | changes)
+
+
+@pytest.mark.parametrize(
+    ("kept", "idle", "default", "why"),
+    [
+        ({}, {"predictor_lr": 10.0}, 1.0, "the predictor 'none', which does not learn"),
+        ({"predictor": "frozen"}, {"predictor_lr": 0.1}, 1.0, "the predictor 'frozen', which does"),
+        ({"projector": "linear"}, {"head_norm": "layer"}, None, "a projector and a predictor that"),
+        (
+            {"projector": "none", "predictor": "linear"},
+            {"head_norm": "none"},
+            None,
+            "a projector and a predictor that have no hidden layer",
+        ),
+        ({"projector": "none"}, {"dimension": 32}, 64, "the projector 'none'"),
+        ({"projector": "none"}, {"output_norm": True}, False, "the projector 'none'"),
+        ({"encoder": "resnet18"}, {"norm": "none"}, "batch", "the encoder 'resnet18', which has"),
+        ({"encoder": "resnet18"}, {"width": 32}, 64, "the encoder 'resnet18', which has its own"),
+        *(
+            ({"objective": functools.partial(Jigsaw, grid=2)}, idle, default, "a pretext task, wh")
+            for idle, default in (
+                ({"head_norm": "layer"}, None),
+                ({"output_norm": True}, False),
+                ({"projector": "linear"}, "mlp"),
+                ({"dimension": 32}, 64),
+                ({"predictor": "mlp"}, "none"),
+                ({"stop_gradient": True}, None),
+                ({"momentum": 0.9}, None),
+            )
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused(kept, idle, default, why):
+    kept = {"objective": nt_xent} | kept
+    Recipe(**kept)
+    ((name, given),) = idle.items()
+    message = rf"^{name} must be left at {default!r} with {why}.*; got {given!r}$"
+    with pytest.raises(ValueError, match=message):
+        Recipe(**kept | idle)
 
 
 @pytest.mark.parametrize("arms", [[Recipe(nt_xent)], {"a": nt_xent}])
@@ -506,7 +552,7 @@ def test_only_views_that_are_there_are_embedded(tiny, views):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains(tiny, name):
-    arm = replace(METHODS[name], **SMALL)
+    arm = small(METHODS[name])
     run = fit(tiny, arm=arm, steps=3)
     assert np.isfinite(run.losses).all() and len(run.losses) == 3
     assert isinstance(run.model, Pretext if arm.pretext else JointEmbedding)
@@ -546,7 +592,7 @@ def test_a_queue_fills_during_training(tiny):
 
 
 def test_a_pretext_needs_no_projector(tiny):
-    arm = recipe(Rotation)
+    arm = small(Recipe(Rotation))
     assert arm.pretext and not recipe().pretext and not recipe(SwAV).pretext
     run = fit(tiny, arm=arm, steps=2)
     assert isinstance(run.model.objective, PretextTask)

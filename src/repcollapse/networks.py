@@ -280,8 +280,9 @@ class JointEmbedding(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        For a momentum outside [0, 1], or other than the objective's `target_momentum`; for `stop_gradient=False` with an objective that takes its
-        target as a constant, as :func:`repcollapse.objectives.byol` does.
+        For a momentum outside [0, 1], or other than the objective's `target_momentum`; for
+        `stop_gradient=False` with an objective that takes its target as a constant, as
+        :func:`repcollapse.objectives.byol` does.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,11 @@ from repcollapse.views import ViewBank, banks
 
 PROJECTORS = ("mlp", "linear", "none")
 PREDICTORS = ("none", "mlp", "linear", "frozen")
+# What a recipe says of the comparison of two views, and of nothing else.
+_OF_PAIRS = (
+    *("head_norm", "output_norm", "projector", "dimension"),
+    *("predictor", "predictor_lr", "stop_gradient", "momentum"),
+)
 PROBE_VIEWS = 2
 PROBES = (
     "linear_probe_h",
@@ -83,7 +88,8 @@ class Recipe:
     Raises
     ------
     TypeError, ValueError
-        For anything but these.
+        For anything but these, and for settings other than the defaults that would change nothing,
+        as another `predictor_lr` without a predictor that learns.
 
     Examples
     --------
@@ -133,6 +139,30 @@ class Recipe:
         _checks.number("weight_decay", self.weight_decay, at_least=0)
         _checks.number("predictor_lr", self.predictor_lr, above=0)
         check_target(self.objective, self.stop_gradient, self.momentum)
+        without_effect = self._without_effect()
+        for setting in fields(self):
+            given = getattr(self, setting.name)
+            if setting.name in without_effect and given != setting.default:
+                raise ValueError(
+                    f"{setting.name} must be left at {setting.default!r} with "
+                    f"{without_effect[setting.name]}; got {given!r}"
+                )
+
+    def _without_effect(self) -> dict[str, str]:
+        """Return the settings that would change nothing, each with the reason."""
+        idle = {}
+        if self.predictor in ("none", "frozen"):
+            idle["predictor_lr"] = f"the predictor {self.predictor!r}, which does not learn"
+        if self.projector != "mlp" and self.predictor in ("none", "linear"):
+            idle["head_norm"] = "a projector and a predictor that have no hidden layer"
+        if self.projector == "none":
+            idle |= dict.fromkeys(("dimension", "output_norm"), "the projector 'none'")
+        if self.encoder == "resnet18":
+            idle |= dict.fromkeys(("norm", "width"), "the encoder 'resnet18', which has its own")
+        if self.pretext:
+            why = "a pretext task, which needs neither projector nor target"
+            idle |= dict.fromkeys(_OF_PAIRS, why)
+        return idle
 
     @property
     def pretext(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from repcollapse.methods import METHODS
 from repcollapse.pretraining import Settings, Trainer, pretrain
 from repcollapse.pretraining.sources import AugmentedSource, BankSource
 
@@ -15,7 +16,8 @@ CPU = torch.device("cpu")
 
 def settings(method: str = "vicreg", dataset: str = "digits", **given) -> Settings:
     defaults = {"steps": 6, "batch_size": 16, "limit": 50, "test_limit": 20, "amp": False}
-    return Settings(method, dataset, **defaults | {"dimension": 8} | given)
+    sizes = {} if METHODS[method].pretext else {"dimension": 8}
+    return Settings(method, dataset, **defaults | sizes | given)
 
 
 def losses(trainer: Trainer, steps: int = 4) -> list[float]:

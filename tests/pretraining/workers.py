@@ -44,9 +44,10 @@ def settings_of(name: str, dtype: str) -> Settings:
     More samples than dimensions: DirectPred takes roots of the correlation's spectrum, and at an
     eigenvalue of 0 they make 1e-8 of a rounding of 1e-16, on one process as on two.
     """
+    sizes = {} if METHODS[name].pretext else {"dimension": 16}
     return Settings(
-        name, "digits", steps=STEPS, batch_size=40, dimension=16, limit=96, test_limit=40,
-        dtype=dtype, seed=3,
+        name, "digits", steps=STEPS, batch_size=40, limit=96, test_limit=40, dtype=dtype, seed=3,
+        **sizes,
     )  # fmt: skip
 
 
