@@ -270,6 +270,13 @@ def test_embed_views_is_in_evaluation_mode_and_views_first(tiny):
     assert not z.requires_grad
 
 
+def test_views_are_embedded_where_the_model_is(tiny):
+    """The device without memory stands for any other than the bank's."""
+    h, z = embed_views(recipe().build(tiny[1].shape).to("meta"), tiny[1])
+    assert h.device.type == z.device.type == "meta" and z.shape == (3, 40, 6)
+    assert tiny[1].device.type == "cpu"
+
+
 # --- batch norm before the first step
 
 

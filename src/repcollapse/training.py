@@ -426,6 +426,8 @@ def calibrate_batch_norm(model: Model, bank: ViewBank, batches: int = 8) -> None
 def embed_views(model: Model, bank: ViewBank, views: int | None = None) -> tuple[Tensor, Tensor]:
     """Return h and z of the bank's first `views` views in evaluation mode, each (V, N, D).
 
+    The views are taken to where the model is, a view at a time, and h and z stay there.
+
     Raises
     ------
     TypeError, ValueError
@@ -434,7 +436,8 @@ def embed_views(model: Model, bank: ViewBank, views: int | None = None) -> tuple
     if views is not None:
         _checks.integer("views", views, at_least=1, at_most=bank.n_views)
     model.eval()
-    pairs = [model.embed(view) for view in bank.views[:, :views].unbind(dim=1)]
+    device = next(model.parameters()).device
+    pairs = [model.embed(view.to(device)) for view in bank.views[:, :views].unbind(dim=1)]
     h, z = zip(*pairs, strict=True)
     return torch.stack(h), torch.stack(z)
 
@@ -621,9 +624,8 @@ def probe(
     ValueError
         For a name that is not one of `PROBES`.
     """
-    device = next(model.parameters()).device
-    train_h, train_z = embed_views(model, train_bank.to(device), PROBE_VIEWS)
-    test_h, test_z = embed_views(model, test_bank.to(device), 1)
+    train_h, train_z = embed_views(model, train_bank, PROBE_VIEWS)
+    test_h, test_z = embed_views(model, test_bank, 1)
     labels = train_bank.labels.repeat(PROBE_VIEWS)
     sets = {
         "h": (train_h.flatten(0, 1), labels, test_h[0], test_bank.labels),
