@@ -334,34 +334,29 @@ class JointEmbedding(nn.Module):
         return (self.objective(p_a, t_b) + self.objective(p_b, t_a)) / 2
 
     def _targets(self, images: Tensor, z: Tensor) -> Tensor:
-        if self.target is None:
+        if self.target is None or self.momentum is None:  # there are both or neither
             return z.detach() if self.stop_gradient else z
         if not self.stop_gradient:
-            return functional_call(self.target, self._following(), (images,))
+            weights = self._following(self.target, self.momentum)
+            return functional_call(self.target, weights, (images,))
         with torch.no_grad():
             return self.target(images)
 
-    def _following(self) -> dict[str, Tensor]:
+    def _following(self, target: nn.Module, momentum: float) -> dict[str, Tensor]:
         """Return the copy's weights, with the gradient of the (1 - m) * weights in them."""
-        target, momentum = self._copy()
         leaders = nn.Sequential(self.encoder, self.projector).parameters()
         return {
             name: follower + (1 - momentum) * (leader - leader.detach())
             for (name, follower), leader in zip(target.named_parameters(), leaders, strict=True)
         }
 
-    def _copy(self) -> tuple[nn.Module, float]:
-        assert self.target is not None and self.momentum is not None
-        return self.target, self.momentum
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Move the momentum target and the objective's own state after an optimiser step."""
-        if self.target is not None:
-            target, momentum = self._copy()
+        if self.target is not None and self.momentum is not None:
             leaders = nn.Sequential(self.encoder, self.projector).parameters()
-            for follower, leader in zip(target.parameters(), leaders, strict=True):
-                follower.lerp_(leader, 1 - momentum)
+            for follower, leader in zip(self.target.parameters(), leaders, strict=True):
+                follower.lerp_(leader, 1 - self.momentum)
         _move_state(self.objective)
 
 
