@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -35,6 +34,9 @@ from repcollapse.networks import (
 )
 from repcollapse.objectives import PretextTask
 from repcollapse.views import ViewBank, banks
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import, and only the tables need it
 
 PROJECTORS = ("mlp", "linear", "none")
 PREDICTORS = ("none", "mlp", "linear", "frozen")
@@ -342,6 +344,8 @@ def train(
     FloatingPointError
         If the loss is no longer finite.
     """
+    import pandas as pd
+
     steps = _checks.integer("steps", steps, at_least=0)
     seed = _checks.integer("seed", seed, at_least=0)
     chosen = pick_device(device)
@@ -531,43 +535,33 @@ def compare(
     TypeError, ValueError
         For arguments other than these.
     """
-    if not isinstance(arms, Mapping) or not all(isinstance(r, Recipe) for r in arms.values()):
-        raise TypeError("arms must map names to recipes")
-    if not arms:
-        raise ValueError("arms must name at least one recipe; got none")
+    _require_recipes(arms)
     seeds = _checks.integer("seeds", seeds, at_least=1)
     first_seed = _checks.integer("first_seed", first_seed, at_least=0)
-    steps_of = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(arms, steps)
-    if set(steps_of) != set(arms):
-        raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
-    for number in steps_of.values():
-        _checks.integer("steps", number, at_least=0)
+    steps_of = _steps_of(arms, steps)
     prepare = dict(prepare or {})
     if strangers := sorted(set(prepare) - set(arms)):
         raise ValueError(f"prepare must name some of the arms {list(arms)}; got {strangers}")
-    probes = [_checks.choice("probes", name, PROBES) for name in probes or ()]
+    names = [_checks.choice("probes", name, PROBES) for name in probes or ()]
     keep = tuple(keep)
-    result = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {}, {})
-    history, final, baselines = [], [], []
     first = next(iter(arms.values()))
-    total = seeds * sum(steps_of[arm] for arm in arms)
-    with tqdm(total=total, unit="step", smoothing=0.05) as bar:
+    runs: dict[tuple[str, int], Run] = {}
+    scores: dict[tuple[str, int], dict[str, float]] = {}
+    baselines: list[dict[str, float]] = []
+    test_banks: dict[int, ViewBank] = {}
+    with tqdm(total=seeds * sum(steps_of.values()), unit="step", smoothing=0.05) as bar:
         for seed in range(first_seed, first_seed + seeds):
             train_bank, test_bank = banks(dataset, seed=seed)
             if validation:
                 train_bank, test_bank = _held_out(train_bank, seed)
-            result.test_banks[seed] = test_bank
-            row = {"seed": seed, "chance": _chance(train_bank, test_bank)}
-            if probes:
-                row |= _baselines(
-                    first, train_bank, test_bank, seed=seed, device=device, names=probes
-                )
+            test_banks[seed] = test_bank
+            row = _baselines(first, train_bank, test_bank, seed=seed, device=device, names=names)
             baselines.append(row)
             for arm, recipe in arms.items():
                 bar.set_description(f"{arm}, seed {seed}")
                 prepared = prepare.get(arm, _as_it_is)
                 seen = prepared(train_bank), prepared(test_bank)
-                run = train(
+                runs[arm, seed] = train(
                     recipe,
                     *seen,
                     steps=steps_of[arm],
@@ -576,16 +570,46 @@ def compare(
                     keep=[step for step in keep if step <= steps_of[arm]],
                     progress=bar,
                 )
-                result.runs[arm, seed] = run
-                tag = {"arm": arm, "seed": seed}
-                history.append(run.history.assign(**tag))
-                last = tag | run.history.iloc[-1].to_dict()
-                scores = probe(run.model, *seen, names=probes) if probes else {}
-                final.append(last | scores)
-    result.history = pd.concat(history, ignore_index=True)
-    result.final = pd.DataFrame(final)
-    result.baselines = pd.DataFrame(baselines)
-    return result
+                scores[arm, seed] = probe(runs[arm, seed].model, *seen, names) if names else {}
+    return _collected(runs, scores, baselines, test_banks)
+
+
+def _require_recipes(arms: object) -> None:
+    if not isinstance(arms, Mapping) or not all(isinstance(r, Recipe) for r in arms.values()):
+        raise TypeError("arms must map names to recipes")
+    if not arms:
+        raise ValueError("arms must name at least one recipe; got none")
+
+
+def _steps_of(arms: Mapping[str, Recipe], steps: int | Mapping[str, int]) -> dict[str, int]:
+    """Return the steps of every arm."""
+    steps_of = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(arms, steps)
+    if set(steps_of) != set(arms):
+        raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
+    return {arm: _checks.integer("steps", given, at_least=0) for arm, given in steps_of.items()}
+
+
+def _collected(
+    runs: dict[tuple[str, int], Run],
+    scores: dict[tuple[str, int], dict[str, float]],
+    baselines: list[dict[str, float]],
+    test_banks: dict[int, ViewBank],
+) -> Comparison:
+    """Return the runs with their tables."""
+    import pandas as pd
+
+    history, final = [], []
+    for (arm, seed), run in runs.items():
+        history.append(run.history.assign(arm=arm, seed=seed))
+        last = run.history.iloc[-1].to_dict()
+        final.append({"arm": arm, "seed": seed} | last | scores[arm, seed])
+    return Comparison(
+        pd.concat(history, ignore_index=True),
+        pd.DataFrame(final),
+        pd.DataFrame(baselines),
+        runs,
+        test_banks,
+    )
 
 
 def _as_it_is(bank: ViewBank) -> ViewBank:
@@ -624,13 +648,40 @@ def probe(
     ValueError
         For a name that is not one of `PROBES`.
     """
-    train_h, train_z = embed_views(model, train_bank, PROBE_VIEWS)
-    test_h, test_z = embed_views(model, test_bank, 1)
-    labels = train_bank.labels.repeat(PROBE_VIEWS)
-    sets = {
-        "h": (train_h.flatten(0, 1), labels, test_h[0], test_bank.labels),
-        "z": (train_z.flatten(0, 1), labels, test_z[0], test_bank.labels),
-    }
+    fitted_on = embed_views(model, train_bank, PROBE_VIEWS)
+    scored_on = embed_views(model, test_bank, 1)
+    return probe_embeddings(fitted_on, train_bank.labels, scored_on, test_bank.labels, names)
+
+
+def probe_embeddings(
+    fitted_on: tuple[Tensor, Tensor],
+    train_labels: Tensor,
+    scored_on: tuple[Tensor, Tensor],
+    test_labels: Tensor,
+    names: Collection[str] = PROBES,
+) -> dict[str, float]:
+    """Probe embeddings that are there already: :func:`probe` without a model.
+
+    Parameters
+    ----------
+    fitted_on, scored_on
+        h and z of training and of test samples, each (V, N, D). All views of the former are fitted
+        on; the first of the latter is scored.
+    train_labels, test_labels
+        Classes of the samples, shape (N,).
+    names
+        As in :func:`probe`.
+
+    Returns
+    -------
+    dict
+        Accuracies by name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not one of `PROBES`.
+    """
     of = {
         "linear_probe": diagnostics.linear_probe,
         "resolution_probe": diagnostics.resolution_probe,
@@ -639,8 +690,21 @@ def probe(
     scores = {}
     for name in names:
         measure, _, part = _checks.choice("names", name, PROBES).rpartition("_")
-        scores[name] = of[measure](*sets[part])
+        views, test_views = (side["hz".index(part)] for side in (fitted_on, scored_on))
+        labels = train_labels.repeat(len(views))
+        scores[name] = of[measure](views.flatten(0, 1), labels, test_views[0], test_labels)
     return scores
+
+
+def chance(train_labels: Tensor, test_labels: Tensor) -> float:
+    """Return how often the class that is most frequent in training is right in testing.
+
+    Examples
+    --------
+    >>> chance(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1, 1]))
+    0.75
+    """
+    return float((test_labels == torch.bincount(train_labels).argmax()).double().mean())
 
 
 def _baselines(
@@ -652,6 +716,10 @@ def _baselines(
     device: str,
     names: Collection[str],
 ) -> dict[str, float]:
+    """Return what to compare a seed's probes with; without names, the chance level alone."""
+    row = {"seed": seed, "chance": chance(train_bank.labels, test_bank.labels)}
+    if not names:
+        return row
     quiet = tqdm(total=0, disable=True)
     untrained = train(
         recipe, train_bank, test_bank, steps=0, seed=seed, device=device, progress=quiet
@@ -663,13 +731,6 @@ def _baselines(
         test_bank.views[:, 0].flatten(1),
         test_bank.labels,
     )
-    return {
-        "pixels": diagnostics.linear_probe(*pixels),
-        "pixels_resolution": diagnostics.resolution_probe(*pixels),
-    } | {f"untrained_{name}": value for name, value in probes.items()}
-
-
-def _chance(train_bank: ViewBank, test_bank: ViewBank) -> float:
-    """Return how often the class that is most frequent in training is right in testing."""
-    most_frequent = torch.bincount(train_bank.labels).argmax()
-    return float((test_bank.labels == most_frequent).double().mean())
+    row["pixels"] = diagnostics.linear_probe(*pixels)
+    row["pixels_resolution"] = diagnostics.resolution_probe(*pixels)
+    return row | {f"untrained_{name}": value for name, value in probes.items()}

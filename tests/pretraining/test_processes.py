@@ -200,4 +200,3 @@ def test_without_a_group_there_is_one_process(monkeypatch):
         assert device == torch.device("cpu")
         assert (processes.rank(), processes.world_size()) == (0, 1)
         assert processes.any_process(True, device) and not processes.any_process(False, device)
-        assert float(processes.mean_over_processes(torch.tensor(3.0))) == 3

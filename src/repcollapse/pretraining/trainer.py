@@ -15,11 +15,12 @@ from repcollapse import diagnostics
 from repcollapse.data import stream
 from repcollapse.networks import Model
 from repcollapse.objectives import PretextTask
+from repcollapse.objectives._distributed import gather
 from repcollapse.pretraining import processes
 from repcollapse.pretraining.checkpoints import FORMAT
 from repcollapse.pretraining.settings import Settings
 from repcollapse.pretraining.sources import Source, sources
-from repcollapse.training import PROBE_VIEWS, calibrate_batch_norm, seeded, seeded_step
+from repcollapse.training import calibrate_batch_norm, chance, probe_embeddings, seeded, seeded_step
 from repcollapse.views import ViewBank
 
 _EMBEDDED_AT_ONCE = 512
@@ -86,7 +87,7 @@ class Trainer:
         if shared:
             model = processes.synchronise_batch_norm(model, self.device)  # type: ignore[assignment]
             if isinstance(model.objective, PretextTask):
-                _count_places_from(model.objective, 2 * self._share * processes.rank())
+                model.objective.first_place = 2 * self._share * processes.rank()
         if self.settings.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
@@ -137,8 +138,8 @@ class Trainer:
         self.optimizer.step()
         self.model.after_step()
         self.step += 1
-        z = processes.rows_of_all(embeddings[0]) if read else None
-        return processes.mean_over_processes(loss), z
+        z = gather(embeddings[0]) if read else None
+        return gather(loss.detach()[None]).mean(), z
 
     def _watch(self, embeddings: list[Tensor]) -> Any:
         """Note the batch's embeddings (a pretext task's features) as they come by."""
@@ -211,15 +212,9 @@ class Trainer:
         count = min(self.settings.probe_limit, len(source.labels))
         fitted_on = self.embed(source, count, "views to probe")
         scored_on = self.embed(test, len(test.labels), "test views")
-        labels = source.labels[:count].cpu()
-        test_labels = test.labels.cpu()
-        result = {"chance": float((test_labels == labels.bincount().argmax()).double().mean())}
-        for name, train_side, test_side in zip("hz", fitted_on, scored_on, strict=True):
-            data = (train_side.flatten(0, 1), labels.repeat(PROBE_VIEWS), test_side[0], test_labels)
-            result[f"linear_probe_{name}"] = diagnostics.linear_probe(*data)
-            result[f"resolution_probe_{name}"] = diagnostics.resolution_probe(*data)
-        result["knn_z"] = diagnostics.knn_accuracy(*data)
-        return result
+        labels, test_labels = source.labels[:count].cpu(), test.labels.cpu()
+        scores = probe_embeddings(fitted_on, labels, scored_on, test_labels)
+        return {"chance": chance(labels, test_labels)} | scores
 
     def state(self) -> dict[str, Any]:
         """Return what :meth:`restore` needs: tensors and plain values."""
@@ -237,19 +232,3 @@ class Trainer:
         # Loading takes the optimiser's tensors as they are, and two trainers would share them.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.step = state["step"]
-
-
-def _count_places_from(task: PretextTask, first: int) -> None:
-    """Have `task` label images as if `first` others came before them.
-
-    A task alters the i-th image of a batch by i. Of a batch that is shared, each process has to
-    count on from the one before it.
-    """
-    puzzle = task.puzzle
-
-    def counted_on(images: Tensor) -> tuple[Tensor, Tensor]:
-        ahead = images[:1].expand(first, *images.shape[1:])
-        shown, answers = puzzle(torch.cat([ahead, images]))
-        return shown[first:], answers[first:]
-
-    task.puzzle = counted_on  # type: ignore[method-assign]
