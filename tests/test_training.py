@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -557,6 +559,15 @@ def test_only_views_that_are_there_are_embedded(tiny, views):
 # --- objectives with state, pretext tasks, heads
 
 
+@pytest.mark.parametrize("module", ["training", "methods", "pretraining", "evidence"])
+def test_importing_it_is_light(module):
+    """What draws, tabulates or fits a probe is imported where it is done."""
+    heavy = "{'sklearn', 'scipy.stats', 'pandas', 'matplotlib', 'seaborn', 'kornia'}"
+    code = f"import sys, repcollapse.{module}; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains(tiny, name):
     arm = small(METHODS[name])
@@ -675,4 +686,6 @@ def test_without_probes_there_are_instruments_and_chance(digits):
     assert without.baselines["chance"].equals(with_probes.baselines["chance"])
     one = few(dataset=digits, probes=["knn_z"])
     assert set(one.final) - set(without.final) == {"knn_z"}
+    everything = ["arm", "seed", *without.history.columns.drop(["arm", "seed"]), *training.PROBES]
+    assert list(with_probes.final) == everything
     assert one.final["knn_z"].equals(with_probes.final["knn_z"])
