@@ -18,7 +18,7 @@ from repcollapse.pretraining.processes import SyncedBatchNorm, synchronise_batch
 from repcollapse.training import Recipe
 
 WORLD = 2
-STEPS = 50  # the schedule's
+STEPS = 50
 
 # Beside the methods themselves: what their defaults leave out.
 EXTRA = {
@@ -28,14 +28,6 @@ EXTRA = {
     ),
     "vicreg on conv": replace(METHODS["vicreg"], encoder="conv"),
 }
-
-
-# Whose state is kept longest, and what has most to sum: to the end. The others part way.
-TO_THE_END = ("moco", "dino", "vicreg on conv")
-
-
-def steps_of(name: str) -> int:
-    return STEPS if name in TO_THE_END else 20
 
 
 def settings_of(name: str, dtype: str) -> Settings:
@@ -68,7 +60,7 @@ def train_all() -> dict[str, dict[str, Any]]:
     torch.set_num_threads(1)
     result = {}
     for name in METHODS:
-        result[name] = trained(name, "float64", steps_of(name))
+        result[name] = trained(name, "float64", STEPS)
         result[f"{name}, float32"] = trained(name, "float32", 1)
     for name in EXTRA:
         del METHODS[name]
