@@ -93,6 +93,11 @@ def test_train_writes_and_shows_a_result(tmp_path):
         ({"method": "vicregg"}, "--method", "must be one of ['alignment_uniformity', "),
         ({"dataset": "mnist"}, "--dataset", "must be one of ['cifar10', 'digits', "),
         ({"encoder": "vit"}, "--encoder", "must be one of"),
+        (
+            {"method": "rotation"},
+            "--dimension",
+            "must be left at 64 with a pretext task, which needs neither projector nor target",
+        ),
         ({"lr": "-1"}, "--lr", "must be above 0; got -1.0"),
         ({"lr": "fast"}, "--lr", "should be a valid number"),
         ({"batch_size": "1"}, "--batch-size", "must be at least 2; got 1"),

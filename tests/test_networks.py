@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from repcollapse.networks import JointEmbedding, Pretext, conv, encoder, mlp, resnet18
-from repcollapse.objectives import invariance, nt_xent
+from repcollapse.objectives import (
+    DINO,
+    DirectPred,
+    MoCo,
+    byol,
+    dino,
+    directpred,
+    invariance,
+    moco,
+    nt_xent,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +278,42 @@ def test_views_of_another_shape_are_refused():
         ValueError, match=r"view_a and view_b .*got \(5, 1, 2, 2\) and \(3, 1, 2, 2\)"
     ):
         model(torch.zeros(5, 1, 2, 2), torch.zeros(3, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [byol, directpred, moco, dino, DirectPred(4), MoCo(4), DINO(4), partial(byol)],
+    ids=lambda objective: getattr(objective, "__name__", type(objective).__name__),
+)
+@pytest.mark.parametrize("momentum", [None, 0.99])
+def test_no_gradient_is_promised_through_a_target_that_is_a_constant(objective, momentum):
+    if isinstance(objective, DINO) and momentum is None:
+        objective = DINO(4, momentum=0)
+    message = r"^stop_gradient must be True or left out with \w+, to which .*; got False"
+    with pytest.raises(ValueError, match=message):
+        joint(objective, stop_gradient=False, momentum=momentum)
+    for allowed in (None, True):
+        joint(objective, stop_gradient=allowed, momentum=momentum)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+def test_network_and_prototypes_of_a_teacher_follow_at_one_momentum(momentum):
+    objective = DINO(4, momentum=0.99)
+    with pytest.raises(ValueError, match=rf"^momentum must be 0.99, .* DINO .*; got {momentum}"):
+        joint(objective, momentum=momentum)
+    model = joint(DINO(4, momentum=momentum or 0), momentum=momentum)
+    model(*torch.randn(2, *IMAGES)).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0 * parameter.requires_grad)
+    pairs = [(model.objective.teacher_weight, model.objective.prototypes.weight)]
+    if momentum is not None:
+        pairs += zip(model.target.parameters(), leaders(model), strict=True)
+    before = [follower.clone() for follower, _ in pairs]
+    model.after_step()
+    for (follower, leader), was in zip(pairs, before, strict=True):
+        moved = was + (1 - (momentum or 0)) * (leader - was)
+        torch.testing.assert_close(follower.detach(), moved.detach())
 
 
 # --- the momentum target that gradients flow through

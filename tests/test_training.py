@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ from repcollapse import data, diagnostics, training
 from repcollapse.methods import METHODS
 from repcollapse.networks import JointEmbedding, Pretext
 from repcollapse.objectives import (
+    Jigsaw,
     MoCo,
     PretextTask,
     Rotation,
@@ -46,6 +49,11 @@ INSTRUMENTS = [
 
 def recipe(objective=nt_xent, **kwargs):
     return Recipe(objective, **SMALL | kwargs)
+
+
+def small(arm):
+    """The same with less of everything; a pretext task has no dimension."""
+    return replace(arm, **{k: v for k, v in SMALL.items() if k != "dimension" or not arm.pretext})
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,31 @@ def test_global_random_states_are_neither_read_nor_moved(tiny):
     compare({"a": recipe()}, dataset=data.load("digits", n_train=40, n_test=20), seeds=1, steps=1,
             device="cpu")  # fmt: skip
     assert torch.equal(torch.get_rng_state(), moved)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_of_any_method_depends_on_its_seed_alone(tiny, name):
+    losses = []
+    for state in (5, 6):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        losses.append(fit(tiny, arm=replace(METHODS[name], batch_size=32), steps=3).losses)
+        assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(*losses)
+
+
+def test_an_objective_draws_anew_at_every_step_and_seed(tiny):
+    drawn = []
+
+    def noisy(z_a, z_b):
+        if torch.is_grad_enabled():
+            drawn.append(float(torch.rand(())))
+        return invariance(z_a, z_b)
+
+    for seed in (0, 0, 1):
+        fit(tiny, arm=recipe(noisy), steps=3, seed=seed)
+    first, again, other = drawn[:3], drawn[3:6], drawn[6:]
+    assert first == again and len({*first, *other}) == 6
 
 
 def test_history_holds_the_instruments_at_the_checkpoints(tiny):
@@ -211,7 +244,8 @@ def test_the_momentum_target_follows_during_training(tiny):
 
 @pytest.mark.parametrize(("projector", "dimension"), [("mlp", 6), ("linear", 6), ("none", 8)])
 def test_projectors(projector, dimension):
-    model = recipe(projector=projector).build((1, 8, 8))
+    sizes = {} if projector == "none" else {"dimension": dimension}
+    model = Recipe(nt_xent, projector=projector, width=8, **sizes).build((1, 8, 8))
     h, z = model.embed(torch.randn(4, 1, 8, 8))
     assert h.shape == (4, 8) and z.shape == (4, dimension)
     assert isinstance(model, JointEmbedding)
@@ -236,6 +270,13 @@ def test_embed_views_is_in_evaluation_mode_and_views_first(tiny):
     torch.testing.assert_close(z[2], model.embed(tiny[1].views[:, 2])[1])
     assert embed_views(model, tiny[1], 2)[1].shape == (2, 40, 6)
     assert not z.requires_grad
+
+
+def test_views_are_embedded_where_the_model_is(tiny):
+    """The device without memory stands for any other than the bank's."""
+    h, z = embed_views(recipe().build(tiny[1].shape).to("meta"), tiny[1])
+    assert h.device.type == z.device.type == "meta" and z.shape == (3, 40, 6)
+    assert tiny[1].device.type == "cpu"
 
 
 # --- batch norm before the first step
@@ -316,6 +357,11 @@ def test_bad_arguments(tiny, kwargs, error, message):
         ({"predictor_lr": 0}, ValueError, "predictor_lr must be above 0; got 0"),
         ({"objective": 3}, TypeError, "objective must be a function .*; got int"),
         (
+            {"objective": functools.partial(MoCo, queue=64), "stop_gradient": False},
+            ValueError,
+            "stop_gradient must be True or left out with MoCo, .*; got False",
+        ),
+        (
             {"objective": SwAV(6)},
             TypeError,
             "objective must be a class, .*; got a SwAV, which the runs would share",
@@ -325,6 +371,45 @@ def test_bad_arguments(tiny, kwargs, error, message):
 def test_a_recipe_checks_itself(changes, error, message):
     with pytest.raises(error, match=message):
         Recipe(**{"objective": nt_xent} | changes)
+
+
+@pytest.mark.parametrize(
+    ("kept", "idle", "default", "why"),
+    [
+        ({}, {"predictor_lr": 10.0}, 1.0, "the predictor 'none', which does not learn"),
+        ({"predictor": "frozen"}, {"predictor_lr": 0.1}, 1.0, "the predictor 'frozen', which does"),
+        ({"projector": "linear"}, {"head_norm": "layer"}, None, "a projector and a predictor that"),
+        (
+            {"projector": "none", "predictor": "linear"},
+            {"head_norm": "none"},
+            None,
+            "a projector and a predictor that have no hidden layer",
+        ),
+        ({"projector": "none"}, {"dimension": 32}, 64, "the projector 'none'"),
+        ({"projector": "none"}, {"output_norm": True}, False, "the projector 'none'"),
+        ({"encoder": "resnet18"}, {"norm": "none"}, "batch", "the encoder 'resnet18', which has"),
+        ({"encoder": "resnet18"}, {"width": 32}, 64, "the encoder 'resnet18', which has its own"),
+        *(
+            ({"objective": functools.partial(Jigsaw, grid=2)}, idle, default, "a pretext task, wh")
+            for idle, default in (
+                ({"head_norm": "layer"}, None),
+                ({"output_norm": True}, False),
+                ({"projector": "linear"}, "mlp"),
+                ({"dimension": 32}, 64),
+                ({"predictor": "mlp"}, "none"),
+                ({"stop_gradient": True}, None),
+                ({"momentum": 0.9}, None),
+            )
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused(kept, idle, default, why):
+    kept = {"objective": nt_xent} | kept
+    Recipe(**kept)
+    ((name, given),) = idle.items()
+    message = rf"^{name} must be left at {default!r} with {why}.*; got {given!r}$"
+    with pytest.raises(ValueError, match=message):
+        Recipe(**kept | idle)
 
 
 @pytest.mark.parametrize("arms", [[Recipe(nt_xent)], {"a": nt_xent}])
@@ -474,9 +559,18 @@ def test_only_views_that_are_there_are_embedded(tiny, views):
 # --- objectives with state, pretext tasks, heads
 
 
+@pytest.mark.parametrize("module", ["training", "methods", "pretraining", "evidence"])
+def test_importing_it_is_light(module):
+    """What draws, tabulates or fits a probe is imported where it is done."""
+    heavy = "{'sklearn', 'scipy.stats', 'pandas', 'matplotlib', 'seaborn', 'kornia'}"
+    code = f"import sys, repcollapse.{module}; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains(tiny, name):
-    arm = replace(METHODS[name], **SMALL)
+    arm = small(METHODS[name])
     run = fit(tiny, arm=arm, steps=3)
     assert np.isfinite(run.losses).all() and len(run.losses) == 3
     assert isinstance(run.model, Pretext if arm.pretext else JointEmbedding)
@@ -516,7 +610,7 @@ def test_a_queue_fills_during_training(tiny):
 
 
 def test_a_pretext_needs_no_projector(tiny):
-    arm = recipe(Rotation)
+    arm = small(Recipe(Rotation))
     assert arm.pretext and not recipe().pretext and not recipe(SwAV).pretext
     run = fit(tiny, arm=arm, steps=2)
     assert isinstance(run.model.objective, PretextTask)
@@ -592,4 +686,6 @@ def test_without_probes_there_are_instruments_and_chance(digits):
     assert without.baselines["chance"].equals(with_probes.baselines["chance"])
     one = few(dataset=digits, probes=["knn_z"])
     assert set(one.final) - set(without.final) == {"knn_z"}
+    everything = ["arm", "seed", *without.history.columns.drop(["arm", "seed"]), *training.PROBES]
+    assert list(with_probes.final) == everything
     assert one.final["knn_z"].equals(with_probes.final["knn_z"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 from typing import Any
 
 import pytest
@@ -146,7 +145,6 @@ def test_the_train_bank_is_standardised_and_the_test_bank_by_it(name: str) -> No
 
 
 def test_colours_are_standardised_each() -> None:
-    pytest.importorskip("kornia")
     dataset = photographs()
     bank = make_bank(dataset.train, dataset, views=4)
     assert torch.allclose(bank.views.mean(dim=(0, 1, 3, 4)), torch.zeros(3), atol=1e-5)
@@ -155,8 +153,6 @@ def test_colours_are_standardised_each() -> None:
 
 @pytest.mark.parametrize("dataset", [blob(), photographs()], ids=["moved", "augmented"])
 def test_a_seed_decides_all_views(dataset: Dataset) -> None:
-    if dataset.views == "augmented":
-        pytest.importorskip("kornia")
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     first = make_bank(dataset.train, dataset, views=3, seed=1)
@@ -193,7 +189,6 @@ def test_a_loaded_data_set_gives_the_banks_of_its_name() -> None:
 
 
 def test_augmented_factors_are_the_true_ones() -> None:
-    pytest.importorskip("kornia")
     dataset = photographs(6)
     bank = make_bank(dataset.train, dataset, views=64)
     seen, told = pixels(bank), bank.factors
@@ -209,7 +204,6 @@ def test_augmented_factors_are_the_true_ones() -> None:
 
 
 def test_the_crop_is_where_its_factors_say() -> None:
-    pytest.importorskip("kornia")
     # Brightness rises to the right. Jitter moves and stretches it but keeps its order: a view falls
     # off to the right exactly where it is flipped, and is the brighter the further right the crop.
     ramp = torch.linspace(0.3, 0.7, 32).expand(4, 3, 32, 32)
@@ -222,21 +216,6 @@ def test_the_crop_is_where_its_factors_say() -> None:
     assert torch.corrcoef(torch.stack([brightness, x]))[0, 1] > 0.2
     # A crop lies within the image. Its area is at most its width, both as fractions.
     assert (bank.factors["x"].abs() + bank.factors["scale"] <= 1 + 0.1).all()
-
-
-def test_without_kornia_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without_kornia(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("kornia"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without_kornia)
-    dataset = photographs()
-    with pytest.raises(ImportError, match=r"need kornia: pip install kornia"):
-        make_bank(dataset.train, dataset)
-    banks("sprites", views=2, test_views=2)  # moved views do not need it
 
 
 # --- pairs

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from repcollapse import _checks
 from repcollapse.data import NAMES
@@ -161,6 +160,8 @@ def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
     >>> mean_interval([1.0, 2.0, 3.0])
     (2.0, (-0.48413771175033027, 4.48413771175033))
     """
+    from scipy import stats  # slow to import
+
     sample = _numbers("values", values)
     mean = float(sample.mean())
     if len(sample) < 2:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -222,6 +224,33 @@ def encoder(
     return resnet18(channels), 512
 
 
+def check_target(objective: Any, stop_gradient: bool | None, momentum: float | None) -> None:
+    """Check what a joint embedding, or a recipe of one, is told about its target.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a momentum outside [0, 1], or not that of the objective's own part of the target; for a
+        gradient asked of an objective that lets none through.
+    """
+    if momentum is not None:
+        _checks.number("momentum", momentum, at_least=0, at_most=1)
+    while isinstance(objective, partial):
+        objective = objective.func
+    following = getattr(objective, "target_momentum", None)
+    if following is not None and following != (momentum or 0):
+        raise ValueError(
+            f"momentum must be {following:g}, at which the part of the target that is in "
+            f"{type(objective).__name__} follows; got {momentum}"
+        )
+    if stop_gradient is False and getattr(objective, "detaches_target", False):
+        name = getattr(objective, "__name__", type(objective).__name__)
+        raise ValueError(
+            f"stop_gradient must be True or left out with {name}, to which a target is a constant; "
+            "got False"
+        )
+
+
 class JointEmbedding(nn.Module):
     """An encoder, a projector and an objective over two views of a batch.
 
@@ -237,7 +266,8 @@ class JointEmbedding(nn.Module):
         Maps representations to embeddings z, (N, D).
     objective
         A function, or a module, of two (N, D) matrices that returns a scalar to minimise. A module
-        with state of its own moves it in `after_step`.
+        with state of its own moves it in `after_step`. Where a part of the target is in it, its
+        `target_momentum` is that at which the part follows.
     predictor
         Maps embeddings (N, D) to predictions (N, D) of the other view's embedding.
     stop_gradient
@@ -250,7 +280,9 @@ class JointEmbedding(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        For a momentum outside [0, 1].
+        For a momentum outside [0, 1], or other than the objective's `target_momentum`; for
+        `stop_gradient=False` with an objective that takes its target as a constant, as
+        :func:`repcollapse.objectives.byol` does.
 
     Examples
     --------
@@ -273,18 +305,15 @@ class JointEmbedding(nn.Module):
         momentum: float | None = None,
     ) -> None:
         super().__init__()
+        check_target(objective, stop_gradient, momentum)
         self.encoder = encoder
         self.projector = projector
         self.objective = objective
         self.predictor = predictor
         self.stop_gradient = momentum is not None if stop_gradient is None else stop_gradient
-        self.momentum = (
-            None
-            if momentum is None
-            else _checks.number("momentum", momentum, at_least=0, at_most=1)
-        )
+        self.momentum = momentum
         self.target: nn.Module | None = None
-        if self.momentum is not None:
+        if momentum is not None:
             self.target = copy.deepcopy(nn.Sequential(encoder, projector)).requires_grad_(False)
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,34 +334,29 @@ class JointEmbedding(nn.Module):
         return (self.objective(p_a, t_b) + self.objective(p_b, t_a)) / 2
 
     def _targets(self, images: Tensor, z: Tensor) -> Tensor:
-        if self.target is None:
+        if self.target is None or self.momentum is None:  # there are both or neither
             return z.detach() if self.stop_gradient else z
         if not self.stop_gradient:
-            return functional_call(self.target, self._following(), (images,))
+            weights = self._following(self.target, self.momentum)
+            return functional_call(self.target, weights, (images,))
         with torch.no_grad():
             return self.target(images)
 
-    def _following(self) -> dict[str, Tensor]:
+    def _following(self, target: nn.Module, momentum: float) -> dict[str, Tensor]:
         """Return the copy's weights, with the gradient of the (1 - m) * weights in them."""
-        target, momentum = self._copy()
         leaders = nn.Sequential(self.encoder, self.projector).parameters()
         return {
             name: follower + (1 - momentum) * (leader - leader.detach())
             for (name, follower), leader in zip(target.named_parameters(), leaders, strict=True)
         }
 
-    def _copy(self) -> tuple[nn.Module, float]:
-        assert self.target is not None and self.momentum is not None
-        return self.target, self.momentum
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Move the momentum target and the objective's own state after an optimiser step."""
-        if self.target is not None:
-            target, momentum = self._copy()
+        if self.target is not None and self.momentum is not None:
             leaders = nn.Sequential(self.encoder, self.projector).parameters()
-            for follower, leader in zip(target.parameters(), leaders, strict=True):
-                follower.lerp_(leader, 1 - momentum)
+            for follower, leader in zip(self.target.parameters(), leaders, strict=True):
+                follower.lerp_(leader, 1 - self.momentum)
         _move_state(self.objective)
 
 

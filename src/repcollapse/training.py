@@ -8,19 +8,19 @@ turn: batching them gained a quarter at most, too little for what it would cost 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from repcollapse import _checks, diagnostics
-from repcollapse.data import Dataset
+from repcollapse.data import Dataset, stream
 from repcollapse.networks import (
     ENCODERS,
     NORMS,
@@ -28,14 +28,23 @@ from repcollapse.networks import (
     Model,
     Objective,
     Pretext,
+    check_target,
     encoder,
     mlp,
 )
 from repcollapse.objectives import PretextTask
 from repcollapse.views import ViewBank, banks
 
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import, and only the tables need it
+
 PROJECTORS = ("mlp", "linear", "none")
 PREDICTORS = ("none", "mlp", "linear", "frozen")
+# What a recipe says of the comparison of two views, and of nothing else.
+_OF_PAIRS = (
+    *("head_norm", "output_norm", "projector", "dimension"),
+    *("predictor", "predictor_lr", "stop_gradient", "momentum"),
+)
 PROBE_VIEWS = 2
 PROBES = (
     "linear_probe_h",
@@ -81,7 +90,8 @@ class Recipe:
     Raises
     ------
     TypeError, ValueError
-        For anything but these.
+        For anything but these, and for settings other than the defaults that would change nothing,
+        as another `predictor_lr` without a predictor that learns.
 
     Examples
     --------
@@ -130,8 +140,31 @@ class Recipe:
         _checks.number("lr", self.lr, above=0)
         _checks.number("weight_decay", self.weight_decay, at_least=0)
         _checks.number("predictor_lr", self.predictor_lr, above=0)
-        if self.momentum is not None:
-            _checks.number("momentum", self.momentum, at_least=0, at_most=1)
+        check_target(self.objective, self.stop_gradient, self.momentum)
+        without_effect = self._without_effect()
+        for setting in fields(self):
+            given = getattr(self, setting.name)
+            if setting.name in without_effect and given != setting.default:
+                raise ValueError(
+                    f"{setting.name} must be left at {setting.default!r} with "
+                    f"{without_effect[setting.name]}; got {given!r}"
+                )
+
+    def _without_effect(self) -> dict[str, str]:
+        """Return the settings that would change nothing, each with the reason."""
+        idle = {}
+        if self.predictor in ("none", "frozen"):
+            idle["predictor_lr"] = f"the predictor {self.predictor!r}, which does not learn"
+        if self.projector != "mlp" and self.predictor in ("none", "linear"):
+            idle["head_norm"] = "a projector and a predictor that have no hidden layer"
+        if self.projector == "none":
+            idle |= dict.fromkeys(("dimension", "output_norm"), "the projector 'none'")
+        if self.encoder == "resnet18":
+            idle |= dict.fromkeys(("norm", "width"), "the encoder 'resnet18', which has its own")
+        if self.pretext:
+            why = "a pretext task, which needs neither projector nor target"
+            idle |= dict.fromkeys(_OF_PAIRS, why)
+        return idle
 
     @property
     def pretext(self) -> bool:
@@ -249,6 +282,27 @@ def checkpoints(steps: int) -> list[int]:
     return [step for step in grid if step < steps and step not in (1, 2)] + [steps]
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Lend torch's global generators, seeded with `seed`, and put them back as they were.
+
+    Those of the CPU and of `device`: whatever draws without a generator of its own draws from one
+    of the two.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all GPUs
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def seeded_step(seed: int, step: int, device: torch.device) -> AbstractContextManager[None]:
+    """Lend the generators for a step: what an objective draws is counted, and carries no state."""
+    return seeded(stream(seed, f"objective of step {step}").initial_seed(), device)
+
+
 def train(
     recipe: Recipe,
     train_bank: ViewBank,
@@ -271,7 +325,7 @@ def train(
     steps
         Optimiser steps, >= 0; with 0 the model stays untrained.
     seed
-        Governs initialisation and the order of batches and views.
+        Governs initialisation, the order of batches and views, and what an objective draws.
     device
         "auto" or a torch device.
     keep
@@ -290,6 +344,8 @@ def train(
     FloatingPointError
         If the loss is no longer finite.
     """
+    import pandas as pd
+
     steps = _checks.integer("steps", steps, at_least=0)
     seed = _checks.integer("seed", seed, at_least=0)
     chosen = pick_device(device)
@@ -299,10 +355,9 @@ def train(
         raise ValueError(f"keep must name steps from 0 to {steps}; got {beyond}")
     read_at = sorted({*checkpoints(steps), *keep})
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPU's, too
+    with seeded(seed, chosen):
         model = recipe.build(train_bank.shape).to(chosen)
-    calibrate_batch_norm(model, train_bank)
+        calibrate_batch_norm(model, train_bank)
     optimizer = recipe.optimizer(model)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses: list[float] = []
@@ -320,7 +375,8 @@ def train(
             if step in keep:
                 embeddings[step] = z[0].cpu()
         if step < steps:
-            losses.append(_step(model, optimizer, train_bank, recipe.batch_size, generator))
+            with seeded_step(seed, step, chosen):
+                losses.append(_step(model, optimizer, train_bank, recipe.batch_size, generator))
             schedule.step()
             bar.update()
     seconds = time.perf_counter() - started
@@ -374,6 +430,8 @@ def calibrate_batch_norm(model: Model, bank: ViewBank, batches: int = 8) -> None
 def embed_views(model: Model, bank: ViewBank, views: int | None = None) -> tuple[Tensor, Tensor]:
     """Return h and z of the bank's first `views` views in evaluation mode, each (V, N, D).
 
+    The views are taken to where the model is, a view at a time, and h and z stay there.
+
     Raises
     ------
     TypeError, ValueError
@@ -382,7 +440,8 @@ def embed_views(model: Model, bank: ViewBank, views: int | None = None) -> tuple
     if views is not None:
         _checks.integer("views", views, at_least=1, at_most=bank.n_views)
     model.eval()
-    pairs = [model.embed(view) for view in bank.views[:, :views].unbind(dim=1)]
+    device = next(model.parameters()).device
+    pairs = [model.embed(view.to(device)) for view in bank.views[:, :views].unbind(dim=1)]
     h, z = zip(*pairs, strict=True)
     return torch.stack(h), torch.stack(z)
 
@@ -476,43 +535,33 @@ def compare(
     TypeError, ValueError
         For arguments other than these.
     """
-    if not isinstance(arms, Mapping) or not all(isinstance(r, Recipe) for r in arms.values()):
-        raise TypeError("arms must map names to recipes")
-    if not arms:
-        raise ValueError("arms must name at least one recipe; got none")
+    _require_recipes(arms)
     seeds = _checks.integer("seeds", seeds, at_least=1)
     first_seed = _checks.integer("first_seed", first_seed, at_least=0)
-    steps_of = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(arms, steps)
-    if set(steps_of) != set(arms):
-        raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
-    for number in steps_of.values():
-        _checks.integer("steps", number, at_least=0)
+    steps_of = _steps_of(arms, steps)
     prepare = dict(prepare or {})
     if strangers := sorted(set(prepare) - set(arms)):
         raise ValueError(f"prepare must name some of the arms {list(arms)}; got {strangers}")
-    probes = [_checks.choice("probes", name, PROBES) for name in probes or ()]
+    names = [_checks.choice("probes", name, PROBES) for name in probes or ()]
     keep = tuple(keep)
-    result = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {}, {})
-    history, final, baselines = [], [], []
     first = next(iter(arms.values()))
-    total = seeds * sum(steps_of[arm] for arm in arms)
-    with tqdm(total=total, unit="step", smoothing=0.05) as bar:
+    runs: dict[tuple[str, int], Run] = {}
+    scores: dict[tuple[str, int], dict[str, float]] = {}
+    baselines: list[dict[str, float]] = []
+    test_banks: dict[int, ViewBank] = {}
+    with tqdm(total=seeds * sum(steps_of.values()), unit="step", smoothing=0.05) as bar:
         for seed in range(first_seed, first_seed + seeds):
             train_bank, test_bank = banks(dataset, seed=seed)
             if validation:
                 train_bank, test_bank = _held_out(train_bank, seed)
-            result.test_banks[seed] = test_bank
-            row = {"seed": seed, "chance": _chance(train_bank, test_bank)}
-            if probes:
-                row |= _baselines(
-                    first, train_bank, test_bank, seed=seed, device=device, names=probes
-                )
+            test_banks[seed] = test_bank
+            row = _baselines(first, train_bank, test_bank, seed=seed, device=device, names=names)
             baselines.append(row)
             for arm, recipe in arms.items():
                 bar.set_description(f"{arm}, seed {seed}")
                 prepared = prepare.get(arm, _as_it_is)
                 seen = prepared(train_bank), prepared(test_bank)
-                run = train(
+                runs[arm, seed] = train(
                     recipe,
                     *seen,
                     steps=steps_of[arm],
@@ -521,16 +570,46 @@ def compare(
                     keep=[step for step in keep if step <= steps_of[arm]],
                     progress=bar,
                 )
-                result.runs[arm, seed] = run
-                tag = {"arm": arm, "seed": seed}
-                history.append(run.history.assign(**tag))
-                last = tag | run.history.iloc[-1].to_dict()
-                scores = probe(run.model, *seen, names=probes) if probes else {}
-                final.append(last | scores)
-    result.history = pd.concat(history, ignore_index=True)
-    result.final = pd.DataFrame(final)
-    result.baselines = pd.DataFrame(baselines)
-    return result
+                scores[arm, seed] = probe(runs[arm, seed].model, *seen, names) if names else {}
+    return _collected(runs, scores, baselines, test_banks)
+
+
+def _require_recipes(arms: object) -> None:
+    if not isinstance(arms, Mapping) or not all(isinstance(r, Recipe) for r in arms.values()):
+        raise TypeError("arms must map names to recipes")
+    if not arms:
+        raise ValueError("arms must name at least one recipe; got none")
+
+
+def _steps_of(arms: Mapping[str, Recipe], steps: int | Mapping[str, int]) -> dict[str, int]:
+    """Return the steps of every arm."""
+    steps_of = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(arms, steps)
+    if set(steps_of) != set(arms):
+        raise ValueError(f"steps must name exactly the arms {list(arms)}; got {list(steps_of)}")
+    return {arm: _checks.integer("steps", given, at_least=0) for arm, given in steps_of.items()}
+
+
+def _collected(
+    runs: dict[tuple[str, int], Run],
+    scores: dict[tuple[str, int], dict[str, float]],
+    baselines: list[dict[str, float]],
+    test_banks: dict[int, ViewBank],
+) -> Comparison:
+    """Return the runs with their tables."""
+    import pandas as pd
+
+    history, final = [], []
+    for (arm, seed), run in runs.items():
+        history.append(run.history.assign(arm=arm, seed=seed))
+        last = run.history.iloc[-1].to_dict()
+        final.append({"arm": arm, "seed": seed} | last | scores[arm, seed])
+    return Comparison(
+        pd.concat(history, ignore_index=True),
+        pd.DataFrame(final),
+        pd.DataFrame(baselines),
+        runs,
+        test_banks,
+    )
 
 
 def _as_it_is(bank: ViewBank) -> ViewBank:
@@ -569,14 +648,40 @@ def probe(
     ValueError
         For a name that is not one of `PROBES`.
     """
-    device = next(model.parameters()).device
-    train_h, train_z = embed_views(model, train_bank.to(device), PROBE_VIEWS)
-    test_h, test_z = embed_views(model, test_bank.to(device), 1)
-    labels = train_bank.labels.repeat(PROBE_VIEWS)
-    sets = {
-        "h": (train_h.flatten(0, 1), labels, test_h[0], test_bank.labels),
-        "z": (train_z.flatten(0, 1), labels, test_z[0], test_bank.labels),
-    }
+    fitted_on = embed_views(model, train_bank, PROBE_VIEWS)
+    scored_on = embed_views(model, test_bank, 1)
+    return probe_embeddings(fitted_on, train_bank.labels, scored_on, test_bank.labels, names)
+
+
+def probe_embeddings(
+    fitted_on: tuple[Tensor, Tensor],
+    train_labels: Tensor,
+    scored_on: tuple[Tensor, Tensor],
+    test_labels: Tensor,
+    names: Collection[str] = PROBES,
+) -> dict[str, float]:
+    """Probe embeddings that are there already: :func:`probe` without a model.
+
+    Parameters
+    ----------
+    fitted_on, scored_on
+        h and z of training and of test samples, each (V, N, D). All views of the former are fitted
+        on; the first of the latter is scored.
+    train_labels, test_labels
+        Classes of the samples, shape (N,).
+    names
+        As in :func:`probe`.
+
+    Returns
+    -------
+    dict
+        Accuracies by name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not one of `PROBES`.
+    """
     of = {
         "linear_probe": diagnostics.linear_probe,
         "resolution_probe": diagnostics.resolution_probe,
@@ -585,8 +690,21 @@ def probe(
     scores = {}
     for name in names:
         measure, _, part = _checks.choice("names", name, PROBES).rpartition("_")
-        scores[name] = of[measure](*sets[part])
+        views, test_views = (side["hz".index(part)] for side in (fitted_on, scored_on))
+        labels = train_labels.repeat(len(views))
+        scores[name] = of[measure](views.flatten(0, 1), labels, test_views[0], test_labels)
     return scores
+
+
+def chance(train_labels: Tensor, test_labels: Tensor) -> float:
+    """Return how often the class that is most frequent in training is right in testing.
+
+    Examples
+    --------
+    >>> chance(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1, 1]))
+    0.75
+    """
+    return float((test_labels == torch.bincount(train_labels).argmax()).double().mean())
 
 
 def _baselines(
@@ -598,6 +716,10 @@ def _baselines(
     device: str,
     names: Collection[str],
 ) -> dict[str, float]:
+    """Return what to compare a seed's probes with; without names, the chance level alone."""
+    row = {"seed": seed, "chance": chance(train_bank.labels, test_bank.labels)}
+    if not names:
+        return row
     quiet = tqdm(total=0, disable=True)
     untrained = train(
         recipe, train_bank, test_bank, steps=0, seed=seed, device=device, progress=quiet
@@ -609,13 +731,6 @@ def _baselines(
         test_bank.views[:, 0].flatten(1),
         test_bank.labels,
     )
-    return {
-        "pixels": diagnostics.linear_probe(*pixels),
-        "pixels_resolution": diagnostics.resolution_probe(*pixels),
-    } | {f"untrained_{name}": value for name, value in probes.items()}
-
-
-def _chance(train_bank: ViewBank, test_bank: ViewBank) -> float:
-    """Return how often the class that is most frequent in training is right in testing."""
-    most_frequent = torch.bincount(train_bank.labels).argmax()
-    return float((test_bank.labels == most_frequent).double().mean())
+    row["pixels"] = diagnostics.linear_probe(*pixels)
+    row["pixels_resolution"] = diagnostics.resolution_probe(*pixels)
+    return row | {f"untrained_{name}": value for name, value in probes.items()}

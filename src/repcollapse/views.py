@@ -12,7 +12,6 @@ Two ways to make a view, named by `Dataset.views`:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repcollapse import _checks
+from repcollapse import _checks, augmentation
 from repcollapse.data import NAMES, Dataset, Split, load, stream
 
 _CHUNK = 1024  # images rendered at once: bounds the memory a bank costs beside itself
@@ -236,8 +235,6 @@ def make_bank(
     ------
     ValueError, TypeError
         Where an argument is not as above.
-    ImportError
-        Where views are augmented and kornia is not installed.
 
     Examples
     --------
@@ -409,46 +406,18 @@ def _augmented(
             f"split must hold colour images, (N, 3, H, W), for augmented views; "
             f"got shape {tuple(images.shape)}"
         )
-    augment = _augmentation(side)
     canvas = torch.empty(len(images), views, 3, side, side)
     names = ("x", "y", "scale", "flip", "grey")
     factors = {name: torch.empty(len(images), views) for name in names}
-    # Kornia draws from torch's global stream: lend it a seeded one and put the old one back.
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        for start in range(0, len(images), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            for view in range(views):
-                canvas[rows, view], done = augment(images[rows])
-                for name in names:
-                    factors[name][rows, view] = done[name]
+    height, width = images.shape[-2:]
+    for start in range(0, len(images), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        for view in range(views):
+            drawn = augmentation.draw(len(images[rows]), (height, width), generator)
+            canvas[rows, view] = augmentation.augment(images[rows], drawn, side=side)
+            crop = drawn["crop"]
+            x, y = augmentation.centre(crop, (height, width))
+            scale = crop[:, 2] * crop[:, 3] / (height * width)
+            for name, done in zip(names, (x, y, scale, drawn["flip"], drawn["grey"]), strict=True):
+                factors[name][rows, view] = done.float()
     return canvas, factors
-
-
-def _augmentation(side: int) -> Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]:
-    try:
-        import kornia.augmentation as kornia  # an extra: only photographs need it
-    except ImportError as error:
-        raise ImportError("augmented views need kornia: pip install kornia") from error
-    crop = kornia.RandomResizedCrop((side, side), scale=(0.2, 1.0), cropping_mode="resample")
-    flip = kornia.RandomHorizontalFlip(p=0.5)
-    jitter = kornia.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8)
-    grey = kornia.RandomGrayscale(p=0.2)
-
-    def augment(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        out = grey(jitter(flip(crop(images)))).clamp_(0, 1)
-        height, width = images.shape[-2:]
-        corners = crop._params["src"]  # (N, 4, 2): top left first, bottom right third
-        low, high = corners[:, 0], corners[:, 2]
-        centre = low + high
-        area = (high - low + 1).prod(dim=1)
-        done = {
-            "x": centre[:, 0] / (width - 1) - 1,
-            "y": centre[:, 1] / (height - 1) - 1,
-            "scale": area / (width * height),
-            "flip": flip._params["batch_prob"],
-            "grey": grey._params["batch_prob"],
-        }
-        return out, done
-
-    return augment

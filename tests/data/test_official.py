@@ -48,15 +48,35 @@ WHOLE = idx(np.ones((5, 4, 4)))
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "must begin with 0x00000803; got 0x$"),
-        (b"no gzip file", "not a whole gzip file"),
-        (WHOLE[:-9], "not a whole gzip file"),
-        (WHOLE[:20] + b"\xff\xff\xff" + WHOLE[23:], "not a whole gzip file"),
-        (gzip.compress(b"abc"), "an IDX file of 3 dimension.* must begin with 0x00000803"),
-        (idx(np.ones(5)), "must begin with 0x00000803; got 0x00000801"),
-        (gzip.compress(gzip.decompress(WHOLE)[:-1]), r"shape \(5, 4, 4\), 96 bytes.*got 95 bytes"),
-        (gzip.compress(gzip.decompress(WHOLE) + b"x"), "96 bytes in all; got 97 bytes"),
-        (gzip.compress(struct.pack(">4I", 0x0803, *[2**32 - 1] * 3)), "got 16 bytes"),
+        pytest.param(b"", "must begin with 0x00000803; got 0x$", id="empty"),
+        pytest.param(b"no gzip file", "not a whole gzip file", id="no gzip"),
+        pytest.param(WHOLE[:-9], "not a whole gzip file", id="cut short"),
+        pytest.param(
+            WHOLE[:20] + b"\xff\xff\xff" + WHOLE[23:], "not a whole gzip file", id="damaged inside"
+        ),
+        pytest.param(
+            gzip.compress(b"abc", mtime=0),
+            "an IDX file of 3 dimension.* must begin with 0x00000803",
+            id="too short for a header",
+        ),
+        pytest.param(
+            idx(np.ones(5)), "must begin with 0x00000803; got 0x00000801", id="of another dimension"
+        ),
+        pytest.param(
+            gzip.compress(gzip.decompress(WHOLE)[:-1], mtime=0),
+            r"shape \(5, 4, 4\), 96 bytes.*got 95 bytes",
+            id="a byte missing",
+        ),
+        pytest.param(
+            gzip.compress(gzip.decompress(WHOLE) + b"x", mtime=0),
+            "96 bytes in all; got 97 bytes",
+            id="a byte too many",
+        ),
+        pytest.param(
+            gzip.compress(struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), mtime=0),
+            "got 16 bytes",
+            id="sizes without data",
+        ),
     ],
 )
 def test_damaged_idx_files_are_named(tmp_path: Path, data: bytes, message: str) -> None:
@@ -69,9 +89,13 @@ def test_damaged_idx_files_are_named(tmp_path: Path, data: bytes, message: str) 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "must hold whole records of 3073 bytes; got 0 bytes"),
-        (binary_batch(*arrays(0))[:-1], "whole records of 3073 bytes; got 61459 bytes"),
-        (b"\x0a" + bytes(3072), "labels must be 0 to 9"),
+        pytest.param(b"", "must hold whole records of 3073 bytes; got 0 bytes", id="empty"),
+        pytest.param(
+            binary_batch(*arrays(0))[:-1],
+            "whole records of 3073 bytes; got 61459 bytes",
+            id="a byte missing",
+        ),
+        pytest.param(b"\x0a" + bytes(3072), "labels must be 0 to 9", id="label 10"),
     ],
 )
 def test_damaged_binary_batches_are_named(tmp_path: Path, data: bytes, message: str) -> None:
@@ -87,14 +111,26 @@ IMAGES, LABELS = arrays(0)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not a whole pickle"),
-        (python_batch(IMAGES, LABELS)[:-100], "not a whole pickle"),
-        (pickle.dumps([1]), "must be a dict"),
-        (pickle.dumps({b"data": 1}, 2), "refused"),  # how Python 3 writes bytes in protocol 2
-        (b"}(U\x04dataK\x01U\x06labels]u.", "b'data' must be an array"),
-        (b"}(U\x04dataK\x01U\x06labelsK\x01u.", "b'labels' must be a list of integers"),
-        (python_batch(IMAGES, LABELS[:-1]), "got pixels of shape .20, 3072. and 19 labels"),
-        (python_batch(IMAGES, LABELS + 1), "labels must be 0 to 9"),
+        pytest.param(b"", "not a whole pickle", id="empty"),
+        pytest.param(python_batch(IMAGES, LABELS)[:-100], "not a whole pickle", id="cut short"),
+        pytest.param(pickle.dumps([1]), "must be a dict", id="no dict"),
+        pytest.param(
+            pickle.dumps({b"data": 1}, 2), "refused", id="written by Python 3"
+        ),  # how Python 3 writes bytes in protocol 2
+        pytest.param(
+            b"}(U\x04dataK\x01U\x06labels]u.", "b'data' must be an array", id="pixels are no array"
+        ),
+        pytest.param(
+            b"}(U\x04dataK\x01U\x06labelsK\x01u.",
+            "b'labels' must be a list of integers",
+            id="labels are no list",
+        ),
+        pytest.param(
+            python_batch(IMAGES, LABELS[:-1]),
+            "got pixels of shape .20, 3072. and 19 labels",
+            id="a label missing",
+        ),
+        pytest.param(python_batch(IMAGES, LABELS + 1), "labels must be 0 to 9", id="label 10"),
     ],
 )
 def test_damaged_python_batches_are_named(tmp_path: Path, data: bytes, message: str) -> None:

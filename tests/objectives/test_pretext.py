@@ -101,6 +101,17 @@ def test_rotation_turns_by_place_in_the_batch():
     assert torch.equal(images, pictures(9))
 
 
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("first", [0, 3, 22, 31])
+def test_a_part_of_a_batch_counts_on_from_the_part_before_it(name, first):
+    images = pictures(60)
+    task = TASKS[name](PIXELS, SHAPE)
+    shown, answers = task.puzzle(images)
+    task.first_place = first
+    for given, whole in zip(task.puzzle(images[first:]), (shown, answers), strict=True):
+        assert torch.equal(given, whole[first:])
+
+
 @pytest.mark.parametrize(("grid", "shape"), [(2, (2, 6, 6)), (3, (2, 6, 6)), (2, (1, 4, 10))])
 def test_jigsaw_moves_tiles_as_its_orders_say(grid, shape):
     task = Jigsaw(4, shape, grid=grid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,13 +134,6 @@ def test_reading_more_often_changes_nothing(whole, tmp_path):
     losses = [{row["step"]: row["loss"] for row in each if "loss" in row} for each in rows]
     assert len(losses[1]) == 24
     assert all(losses[1][step] == loss for step, loss in losses[0].items())
-
-
-def test_global_generators_are_put_back(tmp_path):
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    pretrain(settings(steps=2), tmp_path)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_finished_run_is_not_trained_again(whole, tmp_path, monkeypatch):
@@ -274,6 +268,25 @@ def test_no_resume_begins_anew(whole, tmp_path):
     stopped_at(13, tmp_path, settings("sigreg", seed=7), checkpoint_every=5)
     pretrain(settings("sigreg"), tmp_path, resume=False, checkpoint_every=5)
     assert_same_end(whole["sigreg"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 80}, "batch_size must be at most 64"),
+        ({"dataset": "cifar10"}, "REPCOLLAPSE_DATA must name a folder"),
+    ],
+)
+def test_no_resume_leaves_the_old_run_where_the_new_one_cannot_begin(
+    whole, tmp_path, monkeypatch, given, message
+):
+    from repcollapse.data import files
+
+    monkeypatch.setenv(files.VARIABLE, str(tmp_path / "no data"))
+    folder = shutil.copytree(whole["sigreg"], tmp_path / "run")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        pretrain(replace(settings(), **given), folder, resume=False)
+    assert_same_end(whole["sigreg"], folder)
 
 
 @pytest.mark.parametrize(

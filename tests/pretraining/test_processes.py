@@ -101,7 +101,7 @@ def test_the_first_gradient_is_that_of_one_process(one, two, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_after_many_steps_are_those_of_one_process(one, two, name):
     expected = one[name]
-    assert len(expected["losses"]) == workers.steps_of(name) >= 20
+    assert len(expected["losses"]) == workers.STEPS == 50
     for rank in two:
         given = rank["trained"][name]
         assert given["state"].keys() == expected["state"].keys()
@@ -123,8 +123,7 @@ def test_the_steps_move_all_that_is_compared(one, name, monkeypatch):
     """Equal because nothing moved would be no proof."""
     for extra, recipe in workers.EXTRA.items():
         monkeypatch.setitem(METHODS, extra, recipe)
-    with torch.random.fork_rng(devices=[]):
-        trainer = Trainer(workers.settings_of(name, "float64"), torch.device("cpu"))
+    trainer = Trainer(workers.settings_of(name, "float64"), torch.device("cpu"))
     start = trainer.model.state_dict()
     moved = [k for k, v in one[name]["state"].items() if not torch.equal(v, start[k])]
     still = set(start) - set(moved)
@@ -201,4 +200,3 @@ def test_without_a_group_there_is_one_process(monkeypatch):
         assert device == torch.device("cpu")
         assert (processes.rank(), processes.world_size()) == (0, 1)
         assert processes.any_process(True, device) and not processes.any_process(False, device)
-        assert float(processes.mean_over_processes(torch.tensor(3.0))) == 3

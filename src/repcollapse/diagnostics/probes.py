@@ -10,10 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from repcollapse import _checks
@@ -76,6 +72,8 @@ def resolution_probe(
     >>> resolution_probe(residue, labels, residue, labels)
     0.5
     """
+    from sklearn.linear_model import Ridge  # slow to import, as all of scikit-learn is
+
     train, train_y, test, test_y = _probe_arguments(train_z, train_labels, test_z, test_labels)
     classes, index = np.unique(train_y, return_inverse=True)
     one_hot = np.eye(len(classes))[index]
@@ -123,6 +121,10 @@ def linear_probe(
     >>> linear_probe(residue, labels, residue, labels)
     1.0
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     train, train_y, test, test_y = _probe_arguments(train_z, train_labels, test_z, test_labels)
     c = _checks.number("c", c, above=0)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000, tol=TOLERANCE))
@@ -162,6 +164,8 @@ def knn_accuracy(
     >>> knn_accuracy(z, labels, z, labels)
     1.0
     """
+    from sklearn.neighbors import KNeighborsClassifier
+
     train, train_y, test, test_y = _probe_arguments(train_z, train_labels, test_z, test_labels)
     k = _checks.integer("k", k, at_least=1, at_most=len(train))
     # On unit rows the Euclidean order is the cosine order.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, mean_over_ranks, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._targets import detaches_target
 
 
 @in_full_precision
@@ -104,6 +105,7 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -F.cosine_similarity(prediction, target, dim=1, eps=1e-12).mean()
 
 
+@detaches_target
 @in_full_precision
 def byol(prediction: Tensor, target: Tensor) -> Tensor:
     r"""Return BYOL's regression loss, one direction of it.
@@ -154,6 +156,7 @@ def _byol(prediction: Tensor, target: Tensor) -> Tensor:
     return difference.square().sum(dim=1).mean()
 
 
+@detaches_target
 @in_full_precision
 def directpred(
     z: Tensor,
@@ -254,6 +257,7 @@ def _direct_predictor(correlation: Tensor, eps: float) -> Tensor:
     return (directions * gains) @ directions.T
 
 
+@detaches_target
 class DirectPred(nn.Module):
     r"""DirectPred's loss with its running correlation: :func:`directpred` for a training loop.
 

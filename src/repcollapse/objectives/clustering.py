@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._targets import detaches_target
 
 
 @in_full_precision
@@ -354,6 +355,7 @@ def dino_terms(
     return DINOTerms(entropy, (p * (log_teacher - log_student)).sum(dim=1).mean())
 
 
+@detaches_target
 @in_full_precision
 def dino(
     student: Tensor,
@@ -430,6 +432,7 @@ def _scaled(
     return student / student_temperature, teacher / teacher_temperature
 
 
+@detaches_target
 class DINO(nn.Module):
     r"""DINO with its prototypes and its centre: :func:`dino` of a student's scores and a teacher's.
 
@@ -454,7 +457,8 @@ class DINO(nn.Module):
     center
         Centre the teacher's scores.
     center_momentum, momentum
-        :math:`m_c` and m in [0, 1].
+        :math:`m_c` and m in [0, 1]. The teacher's network has to follow at the same m:
+        :class:`repcollapse.networks.JointEmbedding` refuses another.
     gather_distributed
         Take the batch of all ranks, for the centre and for the loss; without a process group it
         changes nothing.
@@ -517,7 +521,7 @@ class DINO(nn.Module):
         self.center_momentum = _checks.number(
             "center_momentum", center_momentum, at_least=0, at_most=1
         )
-        self.momentum = _checks.number("momentum", momentum, at_least=0, at_most=1)
+        self.target_momentum = _checks.number("momentum", momentum, at_least=0, at_most=1)
         self.gather_distributed = gather_distributed
         self.register_buffer("center", torch.zeros(count))
         self.register_buffer("teacher_weight", self.prototypes.weight.detach().clone())
@@ -549,7 +553,7 @@ class DINO(nn.Module):
         if self.centering:
             mean = torch.as_tensor(self._sum / self._rows).to(self.center)
             self.center.lerp_(mean, 1 - self.center_momentum)
-        self.teacher_weight.lerp_(self.prototypes.weight, 1 - self.momentum)
+        self.teacher_weight.lerp_(self.prototypes.weight, 1 - self.target_momentum)
         self._forget()
 
     def _forget(self) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, mean_over_ranks
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._targets import detaches_target
 from repcollapse.objectives._terms import weighted_sum
 
 
@@ -138,6 +139,7 @@ def nt_xent(
     return terms.attraction + terms.repulsion
 
 
+@detaches_target
 @in_full_precision
 def moco(
     query: Tensor,
@@ -214,6 +216,7 @@ def _moco(
     return mean_over_ranks(loss, len(query)) if gather_distributed else loss
 
 
+@detaches_target
 class MoCo(nn.Module):
     r"""MoCo's loss with its queue: :func:`moco` for a training loop.
 

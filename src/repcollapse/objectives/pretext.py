@@ -181,6 +181,12 @@ class PretextTask(nn.Module):
     shape
         (C, H, W) of an image.
 
+    Attributes
+    ----------
+    first_place
+        The place of the first image of a batch, 0. Where processes share a batch, each counts on
+        from the one before it.
+
     Raises
     ------
     TypeError, ValueError
@@ -194,6 +200,7 @@ class PretextTask(nn.Module):
         if not isinstance(shape, tuple) or len(shape) != 3:
             raise TypeError(f"shape must be a tuple (C, H, W); got {shape!r}")
         self.shape = tuple(_checks.integer("shape", size, at_least=1) for size in shape)
+        self.first_place = 0
 
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the encoder is shown for (N, C, H, W) images, and the right answers."""
@@ -202,6 +209,10 @@ class PretextTask(nn.Module):
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
         """Return the task's loss, a scalar to minimise."""
         raise NotImplementedError
+
+    def _in_turn(self, images: Tensor, count: int) -> Tensor:
+        """Return which of `count` alterations each image gets, by its place in the batch."""
+        return (self.first_place + torch.arange(len(images), device=images.device)) % count
 
     def _as_input(self, images: Any) -> Tensor:
         images = _as_images("images", images)
@@ -264,8 +275,9 @@ class Rotation(PretextTask):
         images = self._as_input(images)
         shown = images.clone()
         for turn in range(1, TURNS):
-            shown[turn::TURNS] = images[turn::TURNS].rot90(turn, (2, 3))
-        return shown, _in_turn(images, TURNS)
+            these = slice((turn - self.first_place) % TURNS, None, TURNS)
+            shown[these] = images[these].rot90(turn, (2, 3))
+        return shown, self._in_turn(images, TURNS)
 
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
         """Return :func:`rotation` of the head's logits."""
@@ -335,7 +347,7 @@ class Jigsaw(PretextTask):
         Place p, counted along rows, holds the tile that was at `orders[number, p]`.
         """
         images = self._as_input(images)
-        numbers = _in_turn(images, ORDERS)
+        numbers = self._in_turn(images, ORDERS)
         n, channels, height, width = images.shape
         tile = (height // self.grid, width // self.grid)
         tiles = images.reshape(n, channels, self.grid, tile[0], self.grid, tile[1])
@@ -421,7 +433,7 @@ class Inpainting(PretextTask):
     def puzzle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images with holes, and where those are, booleans of shape (N, 1, H, W)."""
         images = self._as_input(images)
-        mask = self.masks.to(images.device)[_in_turn(images, len(self.masks))]
+        mask = self.masks.to(images.device)[self._in_turn(images, len(self.masks))]
         outside = (~mask).sum(dim=(2, 3), keepdim=True)
         mean = images.masked_fill(mask, 0).sum(dim=(2, 3), keepdim=True) / outside
         return torch.where(mask, mean, images), mask
@@ -452,10 +464,6 @@ def _variance(images: Tensor, mask: Tensor) -> Tensor:
     counts = mask.sum(dim=0)
     means = (images * mask).sum(dim=0) / counts.clamp(min=1)
     return inpainting(means.expand_as(images), images, mask)
-
-
-def _in_turn(images: Tensor, count: int) -> Tensor:
-    return torch.arange(len(images), device=images.device) % count
 
 
 def _accuracy(logits: Tensor, answers: Tensor) -> float:

@@ -6,10 +6,10 @@ writes checkpoints and goes on from them. What is trained is the same
 :class:`~repcollapse.training.Recipe`, and every instrument is the same.
 
 **Randomness is counted, not carried.** The order of an epoch, the views of a step and whatever an
-objective draws are functions of the seed and of the number of the epoch or step; torch's global
-generators (the device's too) are seeded anew before every step. No generator has a state that a
-checkpoint could miss: a run that was killed goes on with the numbers of one that was not, and
-reading the instruments more often changes nothing.
+objective draws are functions of the seed and of the number of the epoch or step: at every step
+torch's global generators (the device's too) are seeded anew, and put back after it. No generator
+has a state that a checkpoint could miss: a run that was killed goes on with the numbers of one that
+was not, and reading the instruments more often changes nothing.
 
 **Processes share one batch.** Every process draws the whole batch's parameters and renders its own
 slice. Batch norm is synchronised and objectives gather, so that the number of processes changes a

@@ -73,7 +73,8 @@ def pretrain(
     device
         Where this process trains.
     resume
-        Go on from the newest whole checkpoint; otherwise remove what `out` has of another run.
+        Go on from the newest whole checkpoint; otherwise begin anew, and remove what `out` has of
+        another run once settings and data have been found to fit.
     checkpoint_every
         Steps between checkpoints; one is also written at the end, and on SIGTERM or SIGINT.
     watcher
@@ -103,31 +104,33 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     first = processes.rank() == 0
     watcher = watcher if watcher is not None and first else Watcher()
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus), _locked(folder, first), _signals() as received:
-        state = _begun(folder, settings, resume=resume, first=first, say=watcher.said)
+    with _locked(folder, first), _signals() as received:
+        state = _found(folder, settings, watcher.said) if resume else None
         run = _Run(Trainer(settings, device), folder, watcher, first=first)
+        if first:
+            checkpoints.clean(folder)
+            if not resume:  # only now: the trainer has taken the settings, and has its data
+                _remove(folder)
         if state is not None:
             run.restore(state)
         run.train(checkpoint_every, received)
         return run.conclude()
 
 
-def _begun(
-    folder: Path, settings: Settings, *, resume: bool, first: bool, say: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """Return the state to go on from; None to begin."""
+def _found(folder: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the state to go on from; None where there is none."""
     with processes.first_process_first():
-        if first:
-            checkpoints.clean(folder)
-            if not resume:
-                for path in [*checkpoints.found(folder), folder / METRICS, folder / RESULT]:
-                    path.unlink(missing_ok=True)
         state = checkpoints.newest(folder, say)
     if state is not None:
         _require_same(folder, state["settings"], settings.record())
         say(f"going on from step {state['step']} of {folder}")
     return state
+
+
+def _remove(folder: Path) -> None:
+    """Remove what another run left, of its checkpoints the oldest last."""
+    for path in [folder / RESULT, folder / METRICS, *checkpoints.found(folder)]:
+        path.unlink(missing_ok=True)
 
 
 def _require_same(folder: Path, was: dict[str, Any], given: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from repcollapse.objectives._distributed import world_size
 from repcollapse.training import pick_device
 
 PATIENCE = timedelta(minutes=30)  # others wait while the first fits its probes
@@ -20,11 +21,6 @@ PATIENCE = timedelta(minutes=30)  # others wait while the first fits its probes
 def rank() -> int:
     """Return the number of this process, 0 without a group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def world_size() -> int:
-    """Return how many processes share a batch, 1 without a group."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 @contextmanager
@@ -79,23 +75,6 @@ def first_process_first() -> Iterator[None]:
     finally:
         if rank() == 0 and world_size() > 1:
             distributed.barrier()
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """Return the mean of `value` over all processes, on each of them, without a gradient."""
-    total = value.detach().clone()
-    if world_size() > 1:
-        distributed.all_reduce(total)
-    return total / world_size()
-
-
-def rows_of_all(z: Tensor) -> Tensor:
-    """Return the rows of all processes in their order, without a gradient."""
-    if world_size() == 1:
-        return z.detach()
-    parts = [torch.empty_like(z) for _ in range(world_size())]
-    distributed.all_gather(parts, z.detach().contiguous())
-    return torch.cat(parts)
 
 
 def any_process(flag: bool, device: torch.device) -> bool:

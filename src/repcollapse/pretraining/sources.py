@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from repcollapse import augmentation
 from repcollapse.data import Dataset, Split, load, stream
-from repcollapse.pretraining import augmentation
 from repcollapse.pretraining.settings import SIZES, Settings
 from repcollapse.views import ViewBank, make_bank
 

@@ -15,11 +15,12 @@ from repcollapse import diagnostics
 from repcollapse.data import stream
 from repcollapse.networks import Model
 from repcollapse.objectives import PretextTask
+from repcollapse.objectives._distributed import gather
 from repcollapse.pretraining import processes
 from repcollapse.pretraining.checkpoints import FORMAT
 from repcollapse.pretraining.settings import Settings
 from repcollapse.pretraining.sources import Source, sources
-from repcollapse.training import PROBE_VIEWS, calibrate_batch_norm
+from repcollapse.training import calibrate_batch_norm, chance, probe_embeddings, seeded, seeded_step
 from repcollapse.views import ViewBank
 
 _EMBEDDED_AT_ONCE = 512
@@ -27,8 +28,6 @@ _EMBEDDED_AT_ONCE = 512
 
 class Trainer:
     """Trains `settings` step by step; every process of the group makes one of its own.
-
-    It seeds torch's global generators; :func:`pretrain` puts them back.
 
     Parameters
     ----------
@@ -82,13 +81,13 @@ class Trainer:
     def _built(self) -> Model:
         shared = processes.world_size() > 1
         recipe = self.settings.recipe(gather=shared)
-        torch.manual_seed(self.settings.seed)
-        model = recipe.build(self.train_source.shape).to(self.device, self.dtype)
-        calibrate_batch_norm(model, self._sample(), batches=1)
+        with seeded(self.settings.seed, self.device):
+            model = recipe.build(self.train_source.shape).to(self.device, self.dtype)
+            calibrate_batch_norm(model, self._sample(), batches=1)
         if shared:
             model = processes.synchronise_batch_norm(model, self.device)  # type: ignore[assignment]
             if isinstance(model.objective, PretextTask):
-                _count_places_from(model.objective, 2 * self._share * processes.rank())
+                model.objective.first_place = 2 * self._share * processes.rank()
         if self.settings.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
@@ -121,15 +120,16 @@ class Trainer:
     def advance(self, *, read: bool = False) -> tuple[Tensor, Tensor | None]:
         """Make one step; return the loss on the whole batch and, with `read`, its embeddings."""
         view_a, view_b = self._batch()
-        # Whatever an objective draws depends on the step alone, and is equal on all processes.
-        torch.manual_seed(_seed(self.settings.seed, f"objective of step {self.step}"))
         decay = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * decay
         embeddings: list[Tensor] = []
         watch = self._watch(embeddings) if read else None
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp)):
+        # Whatever an objective draws depends on the step alone, and is equal on all processes.
+        own = seeded_step(self.settings.seed, self.step, self.device)
+        amp = torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp))
+        with own, amp:
             loss = self._parallel(view_a, view_b)
         if watch is not None:
             watch.remove()
@@ -138,8 +138,8 @@ class Trainer:
         self.optimizer.step()
         self.model.after_step()
         self.step += 1
-        z = processes.rows_of_all(embeddings[0]) if read else None
-        return processes.mean_over_processes(loss), z
+        z = gather(embeddings[0]) if read else None
+        return gather(loss.detach()[None]).mean(), z
 
     def _watch(self, embeddings: list[Tensor]) -> Any:
         """Note the batch's embeddings (a pretext task's features) as they come by."""
@@ -212,15 +212,9 @@ class Trainer:
         count = min(self.settings.probe_limit, len(source.labels))
         fitted_on = self.embed(source, count, "views to probe")
         scored_on = self.embed(test, len(test.labels), "test views")
-        labels = source.labels[:count].cpu()
-        test_labels = test.labels.cpu()
-        result = {"chance": float((test_labels == labels.bincount().argmax()).double().mean())}
-        for name, train_side, test_side in zip("hz", fitted_on, scored_on, strict=True):
-            data = (train_side.flatten(0, 1), labels.repeat(PROBE_VIEWS), test_side[0], test_labels)
-            result[f"linear_probe_{name}"] = diagnostics.linear_probe(*data)
-            result[f"resolution_probe_{name}"] = diagnostics.resolution_probe(*data)
-        result["knn_z"] = diagnostics.knn_accuracy(*data)
-        return result
+        labels, test_labels = source.labels[:count].cpu(), test.labels.cpu()
+        scores = probe_embeddings(fitted_on, labels, scored_on, test_labels)
+        return {"chance": chance(labels, test_labels)} | scores
 
     def state(self) -> dict[str, Any]:
         """Return what :meth:`restore` needs: tensors and plain values."""
@@ -238,23 +232,3 @@ class Trainer:
         # Loading takes the optimiser's tensors as they are, and two trainers would share them.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.step = state["step"]
-
-
-def _seed(seed: int, purpose: str) -> int:
-    return stream(seed, purpose).initial_seed()
-
-
-def _count_places_from(task: PretextTask, first: int) -> None:
-    """Have `task` label images as if `first` others came before them.
-
-    A task alters the i-th image of a batch by i. Of a batch that is shared, each process has to
-    count on from the one before it.
-    """
-    puzzle = task.puzzle
-
-    def counted_on(images: Tensor) -> tuple[Tensor, Tensor]:
-        ahead = images[:1].expand(first, *images.shape[1:])
-        shown, answers = puzzle(torch.cat([ahead, images]))
-        return shown[first:], answers[first:]
-
-    task.puzzle = counted_on  # type: ignore[method-assign]

@@ -1,9 +1,9 @@
-"""Augmented views drawn fresh on the device: SimCLR's recipe without blur.
+"""Augmented views of photographs: SimCLR's recipe without blur.
 
-The same views as :mod:`repcollapse.views` renders with Kornia, in two halves: :func:`draw` draws
-the parameters of a batch, on the CPU and for all processes alike, and :func:`augment` is a pure
-function of images and parameters. So each process can render its slice of a batch that all have
-drawn; Kornia draws only for the images it is given.
+In two halves: :func:`draw` draws the parameters of a batch, on the CPU, and :func:`augment` is a
+pure function of images and parameters, on any device. So a bank can tell what was done to each
+view, and each of several processes can render its slice of a batch that all have drawn. For equal
+parameters the views are Kornia's.
 """
 
 from __future__ import annotations
@@ -65,11 +65,15 @@ def _crops(count: int, size: tuple[int, int], generator: torch.Generator) -> Ten
     return torch.stack([left, top, wide, tall], dim=1)
 
 
-def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-    """Return the views of (N, 3, H, W) `images` in [0, 1], row i by row i of what was drawn."""
+def augment(images: Tensor, drawn: dict[str, Tensor], *, side: int | None = None) -> Tensor:
+    """Return the views of (N, 3, H, W) `images` in [0, 1], row i by row i of what was drawn.
+
+    They are `side` pixels high and wide, by default as the images are.
+    """
     order = drawn["order"][0].tolist() if len(images) else []
     drawn = {name: values.to(images.device) for name, values in drawn.items() if name != "order"}
-    views = _cropped(images, drawn["crop"].to(images.dtype), drawn["flip"])
+    size = tuple(images.shape[-2:]) if side is None else (side, side)
+    views = _cropped(images, drawn["crop"].to(images.dtype), drawn["flip"], size)
     names = list(STRENGTH)
     for step in order:
         factor = drawn[names[step]].to(images.dtype)[:, None, None, None]
@@ -77,17 +81,22 @@ def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
     return torch.where(drawn["grey"][:, None, None, None], _luma(views), views).clamp(0, 1)
 
 
-def _cropped(images: Tensor, crop: Tensor, flip: Tensor) -> Tensor:
-    """Cut, resize to the images' own size, bilinearly from corner to corner, and flip."""
+def centre(crop: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return x and y of the centres of crops, an image of `size` reaching from -1 to 1."""
+    (height, width), (left, top, wide, tall) = size, crop.unbind(dim=1)
+    return (2 * left + wide - 1) / (width - 1) - 1, (2 * top + tall - 1) / (height - 1) - 1
+
+
+def _cropped(images: Tensor, crop: Tensor, flip: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Cut, resize to `size`, bilinearly from corner to corner, and flip."""
     height, width = images.shape[-2:]
-    left, top, wide, tall = crop.unbind(dim=1)
-    # The crop's centre and half size, where the images reach from -1 to 1 from corner to corner.
-    x, y = (2 * left + wide - 1) / (width - 1) - 1, (2 * top + tall - 1) / (height - 1) - 1
+    wide, tall = crop[:, 2], crop[:, 3]
+    x, y = centre(crop, (height, width))
     across = torch.where(flip, -1, 1) * (wide - 1) / (width - 1)
     down = (tall - 1) / (height - 1)
     zero = torch.zeros_like(x)
     rows = torch.stack([across, zero, x, zero, down, y], dim=1).reshape(-1, 2, 3)
-    grid = F.affine_grid(rows, list(images.shape), align_corners=True)
+    grid = F.affine_grid(rows, [*images.shape[:2], *size], align_corners=True)
     # Beyond the border lies rounding only: a corner of 1 + 1e-7 must not fetch zeros.
     return F.grid_sample(images, grid, align_corners=True, padding_mode="border")
 

@@ -6,7 +6,7 @@ import kornia.augmentation as kornia
 import pytest
 import torch
 
-from repcollapse.pretraining import augmentation
+from repcollapse import augmentation
 
 N, SIDE = 64, 32
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -21,11 +21,11 @@ def images():
     return images
 
 
-def kornias(count):
-    """The steps that `views` renders with, what they draw, and the same in our terms."""
+def kornias(count, side=SIDE):
+    """Kornia's steps, what they draw, and the same in our terms."""
     torch.manual_seed(2)
     steps = [
-        kornia.RandomResizedCrop((SIDE, SIDE), scale=(0.2, 1.0), cropping_mode="resample"),
+        kornia.RandomResizedCrop((side, side), scale=(0.2, 1.0), cropping_mode="resample"),
         kornia.RandomHorizontalFlip(p=0.5),
         kornia.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         kornia.RandomGrayscale(p=0.2),
@@ -44,8 +44,8 @@ def kornias(count):
     return steps, parameters, drawn
 
 
-def kornias_views(images):
-    steps, parameters, drawn = kornias(len(images))
+def kornias_views(images, side=SIDE):
+    steps, parameters, drawn = kornias(len(images), side)
     for step, given in zip(steps, parameters, strict=True):
         images = step(images, params=given)
     return images.clamp(0, 1), drawn
@@ -57,10 +57,13 @@ def fork():
         yield
 
 
-def test_views_are_kornias_for_equal_parameters(images, fork):
-    views, drawn = kornias_views(images)
+@pytest.mark.parametrize("side", [SIDE, 20])
+def test_views_are_kornias_for_equal_parameters(images, fork, side):
+    views, drawn = kornias_views(images, side)
     assert 0 < drawn["flip"].sum() < N and 0 < drawn["grey"].sum() < N
-    torch.testing.assert_close(augmentation.augment(images, drawn), views, rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        augmentation.augment(images, drawn, side=side), views, rtol=0, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("name", [*NAMES, "crop", "flip", "grey"])
