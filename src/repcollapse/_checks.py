@@ -131,6 +131,8 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
 
 
 def _as_floating_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value  # what nearly every call gives
     if isinstance(value, np.ndarray):
         native = value.dtype.newbyteorder("=")
         if native not in (np.float16, np.float32, np.float64):
