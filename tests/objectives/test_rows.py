@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import DTYPES, TOLERANCE, randn
+from support import DTYPES, TOLERANCE, assert_same, randn
 from torch.nn import functional as F
 
 from repcollapse import objectives
@@ -29,11 +29,10 @@ def test_unit_rows_are_those_of_torch_in_value_and_gradient(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_distances_and_squares_are_sums(dtype):
-    a, b = randn(6, 5).to(dtype), randn(6, 5, seed=1).to(dtype)
-    tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    a, b = (randn(6, 5, seed=seed).to(dtype).requires_grad_() for seed in range(2))
     distance = ((a - b) ** 2).sum() / 6
-    torch.testing.assert_close(_rows.mean_squared_distance(a, b), distance, **tolerance)
-    torch.testing.assert_close(_rows.sum_of_squares(a), (a**2).sum(), **tolerance)
+    assert_same(_rows.mean_squared_distance(a, b), distance, (a, b), dtype)
+    assert_same(_rows.sum_of_squares(a), (a**2).sum(), (a,), dtype)
 
 
 @pytest.mark.parametrize(
