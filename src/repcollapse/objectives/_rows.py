@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def lengths(z: Tensor) -> Tensor:
+def lengths(z: Tensor, *, keepdim: bool = False) -> Tensor:
     """Return the lengths of the rows of `z`, and 1e-12 for shorter ones."""
-    return torch.linalg.vector_norm(z, dim=1).clamp_min(1e-12)
+    return torch.linalg.vector_norm(z, dim=1, keepdim=keepdim).clamp_min(1e-12)
 
 
 def unit_rows(z: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def unit_rows(z: Tensor) -> Tensor:
 
     As `F.normalize(z, dim=1)`, which expands the lengths to a matrix on the way.
     """
-    return z / lengths(z).unsqueeze(1)
+    return z / lengths(z, keepdim=True)
 
 
 def mean_squared_distance(rows: Tensor, others: Tensor) -> Tensor:

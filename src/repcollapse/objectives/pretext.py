@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import sum_of_squares
 
 TURNS = 4
 ORDERS = 24
@@ -165,8 +166,8 @@ def inpainting(prediction: Tensor, image: Tensor, mask: Tensor) -> Tensor:
             f"got {tuple(prediction.shape)} and {tuple(image.shape)}"
         )
     mask = _as_mask(mask, image)
-    error = (prediction - image).square() * mask
-    return error.sum() / (mask.sum() * image.shape[1])
+    inside = mask.to(prediction.dtype)
+    return sum_of_squares((prediction - image) * inside) / (inside.sum() * image.shape[1])
 
 
 class PretextTask(nn.Module):
@@ -487,7 +488,7 @@ def _as_images(name: str, value: Any) -> Tensor:
         raise TypeError(f"{name} must be a floating torch.Tensor; got {given}")
     if value.ndim != 4 or 0 in value.shape:
         raise ValueError(f"{name} must have shape (N, C, H, W); got shape {tuple(value.shape)}")
-    if not torch.isfinite(value.detach()).all():
+    if not _checks.all_finite(value):
         raise ValueError(f"{name} must be finite; it holds NaN or Inf")
     return value
 
