@@ -92,12 +92,12 @@ def measure(name: str, encoder: str, bank: ViewBank, rounds: int) -> dict[str, f
     return interleaved(parts, rounds=rounds, warm_up=1)
 
 
-def table(encoder: str, rows: dict[str, dict[str, float]]) -> list[str]:
+def table(encoder: str, rows: dict[str, dict[str, float]], rounds: int) -> list[str]:
     """Return the rows as Markdown."""
     lines = [
         f"## {encoder}, {BATCH} pairs a step",
         "",
-        f"The loop's share is to stay below {LIMITS[encoder]}.",
+        f"Rounds: {rounds}. The loop's share is to stay below {LIMITS[encoder]}.",
         "",
         "| method | (step - objective) / bare | objective / bare | step, ms |",
         "|---|--:|--:|--:|",
@@ -130,7 +130,8 @@ def main() -> None:
         f"Written by `benchmarks/{Path(__file__).name}`.",
         "",
     ]
-    lines += table("mlp", small) + table("resnet18", deep)
+    lines += table("mlp", small, options.rounds)
+    lines += table("resnet18", deep, options.deep_rounds)
     REPORT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(REPORT.read_text(encoding="utf-8"))
 

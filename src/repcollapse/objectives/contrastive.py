@@ -398,7 +398,12 @@ def alignment_uniformity_terms(
 
 
 def _log_potential(unit: Tensor, t: float) -> Tensor:
-    """Return the logarithm of the mean Gaussian potential over all pairs of different rows."""
+    """Return the logarithm of the mean Gaussian potential over all pairs of different rows.
+
+    `diagnostics.uniformity` measures the same in float64, in blocks and without gradient. The one
+    cannot stand for the other: blocks would keep every one for the backward pass, and a step has
+    no use for float64.
+    """
     n = len(unit)
     # Not 2 - 2 cos: a dead row has no length.
     lengths = t * unit.square().sum(dim=1)
