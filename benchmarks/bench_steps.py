@@ -1,6 +1,6 @@
 """What the training loop adds to the work that a method prescribes, and what its objective costs.
 
-For each method, in turn and many times over in one process: a whole training step of the package;
+For each method, many times over in one process: a whole training step of the package;
 the same forwards and backwards through bare networks, from a gradient given at their end; and the
 objective alone, on embeddings. The loop's share is (step - objective) / bare: views, checks,
 optimiser, bookkeeping. Writes `steps.md` beside this file.
@@ -8,13 +8,12 @@ optimiser, bookkeeping. Writes `steps.md` beside this file.
 
 import argparse
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import torch
+from timing import interleaved
 from torch import Tensor
 
 from repcollapse.methods import METHODS
@@ -82,18 +81,6 @@ def alone(model: JointEmbedding, bank: ViewBank) -> Callable[[], object]:
     return run
 
 
-def interleaved(parts: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each part, all of them timed in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for turn in range(rounds + 1):
-        for name, part in parts.items():
-            started = time.perf_counter()
-            part()
-            if turn:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in seconds.items()}
-
-
 def measure(name: str, encoder: str, bank: ViewBank, rounds: int) -> dict[str, float]:
     """Return the three times of one method."""
     torch.manual_seed(0)
@@ -101,15 +88,16 @@ def measure(name: str, encoder: str, bank: ViewBank, rounds: int) -> dict[str, f
     model = recipe.build(bank.shape)
     assert isinstance(model, JointEmbedding)
     parts = {"step": whole(model, recipe, bank), "bare": bare(model, bank)}
-    return interleaved(parts | {"objective": alone(model, bank)}, rounds)
+    parts |= {"objective": alone(model, bank)}
+    return interleaved(parts, rounds=rounds, warm_up=1)
 
 
-def table(encoder: str, rows: dict[str, dict[str, float]]) -> list[str]:
+def table(encoder: str, rows: dict[str, dict[str, float]], rounds: int) -> list[str]:
     """Return the rows as Markdown."""
     lines = [
         f"## {encoder}, {BATCH} pairs a step",
         "",
-        f"The loop's share is to stay below {LIMITS[encoder]}.",
+        f"Rounds: {rounds}. The loop's share is to stay below {LIMITS[encoder]}.",
         "",
         "| method | (step - objective) / bare | objective / bare | step, ms |",
         "|---|--:|--:|--:|",
@@ -137,11 +125,13 @@ def main() -> None:
     lines = [
         "# What a training step costs beside the networks",
         "",
-        f"{platform.machine()}, one thread, torch {torch.__version__}; medians, timed in turn.",
+        f"{platform.machine()}, one thread, torch {torch.__version__}; medians of CPU time,",
+        "all parts of a method timed in turn.",
         f"Written by `benchmarks/{Path(__file__).name}`.",
         "",
     ]
-    lines += table("mlp", small) + table("resnet18", deep)
+    lines += table("mlp", small, options.rounds)
+    lines += table("resnet18", deep, options.deep_rounds)
     REPORT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(REPORT.read_text(encoding="utf-8"))
 

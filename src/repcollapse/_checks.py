@@ -89,6 +89,12 @@ def as_labels(name: str, value: Any, length: int) -> Tensor:
     return labels.long()
 
 
+def all_finite(value: Tensor) -> bool:
+    """Return whether `value` holds neither NaN nor Inf."""
+    value = value.detach()
+    return _sum_is_finite(value) or bool(torch.isfinite(value).all())
+
+
 def choice(name: str, value: Any, options: Collection[str]) -> str:
     """Return `value` if it is one of `options`."""
     if value not in options:
@@ -131,6 +137,8 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
 
 
 def _as_floating_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value  # what nearly every call gives
     if isinstance(value, np.ndarray):
         native = value.dtype.newbyteorder("=")
         if native not in (np.float16, np.float32, np.float64):
@@ -148,10 +156,8 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
 
 
 def _require_finite(name: str, rows: Tensor) -> None:
-    # A NaN or Inf makes the sum one, and a sum costs a tenth of an elementwise test. Finite numbers
-    # may overflow in it, so that only the elementwise test convicts.
     rows = rows.detach()
-    if math.isfinite(rows.sum().item()):
+    if _sum_is_finite(rows):
         return
     bad = (~torch.isfinite(rows)).any(dim=-1).nonzero().tolist()
     if bad:
@@ -161,3 +167,9 @@ def _require_finite(name: str, rows: Tensor) -> None:
             f"{name} must be finite; {place} holds NaN or Inf "
             f"({len(bad)} of {rows.shape[:-1].numel()} rows do)"
         )
+
+
+def _sum_is_finite(value: Tensor) -> bool:
+    # A NaN or Inf makes the sum one, and a sum costs a tenth of an elementwise test. Finite numbers
+    # may overflow in it, so that only the elementwise test convicts.
+    return math.isfinite(value.sum().item())

@@ -24,8 +24,13 @@ def in_full_precision(objective: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(objective)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = (*args, *kwargs.values())
-        device = next((a.device.type for a in given if isinstance(a, Tensor)), "cpu")
+        # Most calls have nothing to change, and both changes cost more than to see that.
+        device, half = "cpu", False
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                device, half = value.device.type, half or value.dtype in HALF
+        if not half and not torch.is_autocast_enabled(device):
+            return objective(*args, **kwargs)
         raised = {name: _cast_up(value) for name, value in kwargs.items()}
         with torch.autocast(device, enabled=False):
             return objective(*map(_cast_up, args), **raised)  # type: ignore[arg-type]

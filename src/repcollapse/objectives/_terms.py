@@ -13,5 +13,11 @@ def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
     0 times an overflow would be NaN.
     """
-    parts = [weight * term for weight, term in zip(weights, terms, strict=True) if weight > 0]
-    return torch.stack(parts).sum() if parts else 0 * terms[0]
+    weighted = [(weight, term) for weight, term in zip(weights, terms, strict=True) if weight > 0]
+    if not weighted:
+        return 0 * terms[0]
+    (weight, term), *rest = weighted
+    total = weight * term
+    for weight, term in rest:
+        total = torch.add(total, term, alpha=weight)
+    return total

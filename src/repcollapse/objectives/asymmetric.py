@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, mean_over_ranks, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import lengths, mean_squared_distance, unit_rows
 from repcollapse.objectives._targets import detaches_target
 
 
@@ -61,7 +62,7 @@ def invariance(z_a: Tensor, z_b: Tensor, *, normalize: bool = True) -> Tensor:
     z_a, z_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
     if not normalize:
         return F.mse_loss(z_a, z_b)
-    return (F.normalize(z_a, dim=1) - F.normalize(z_b, dim=1)).square().sum(dim=1).mean()
+    return mean_squared_distance(unit_rows(z_a), unit_rows(z_b))
 
 
 @in_full_precision
@@ -102,7 +103,9 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     -1.0
     """
     prediction, target = _checks.as_matrix_pair("prediction", prediction, "target", target)
-    return -F.cosine_similarity(prediction, target, dim=1, eps=1e-12).mean()
+    # Lengths divide N products and not the rows, with fewer passes over N x D.
+    products = torch.linalg.vecdot(prediction, target, dim=1)
+    return -(products / (lengths(prediction) * lengths(target))).mean()
 
 
 @detaches_target
@@ -152,8 +155,7 @@ def byol(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _byol(prediction: Tensor, target: Tensor) -> Tensor:
-    difference = F.normalize(prediction, dim=1) - F.normalize(target.detach(), dim=1)
-    return difference.square().sum(dim=1).mean()
+    return mean_squared_distance(unit_rows(prediction), unit_rows(target.detach()))
 
 
 @detaches_target
@@ -178,6 +180,8 @@ def directpred(
     and the loss :math:`\frac{1}{N} \sum_i \lVert \widehat{W z_i} - \hat t_i \rVert^2` with
     :math:`\hat x = x / \lVert x \rVert`. W and the target are constants. The loss is blind to the
     scale of W; dividing by the largest eigenvalue makes W, too, independent of the scale of z.
+    The authors' code does so too (its `balance_type` "boost_scale", the one it runs DirectPred
+    with), so that :math:`\epsilon` is measured against gains of at most 1.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import unit_rows
 from repcollapse.objectives._targets import detaches_target
 
 
@@ -197,7 +198,7 @@ class Prototypes(nn.Module):
         super().__init__()
         dimension = _checks.integer("dimension", dimension, at_least=1)
         count = _checks.integer("count", count, at_least=2)
-        self.weight = nn.Parameter(F.normalize(torch.randn(count, dimension), dim=1))
+        self.weight = nn.Parameter(unit_rows(torch.randn(count, dimension)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the cosines of (N, D) embeddings with the prototypes, shape (N, K)."""
@@ -217,7 +218,7 @@ def _cosines(z: Tensor, weight: Tensor) -> Tensor:
             f"z must have shape (N, {weight.shape[1]}), the dimension of the prototypes; "
             f"got shape {tuple(z.shape)}"
         )
-    return F.normalize(z, dim=1) @ F.normalize(weight.to(z), dim=1).T
+    return unit_rows(z) @ unit_rows(weight.to(z)).T
 
 
 class SwAV(nn.Module):

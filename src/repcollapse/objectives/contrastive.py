@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, mean_over_ranks
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import mean_squared_distance, sum_of_squares, unit_rows
 from repcollapse.objectives._targets import detaches_target
 from repcollapse.objectives._terms import weighted_sum
 
@@ -75,7 +76,7 @@ def nt_xent_terms(
     if gather_distributed:
         z_a, z_b = gather(z_a), gather(z_b)
     n = len(z_a)
-    unit = F.normalize(torch.cat([z_a, z_b]), dim=1)
+    unit = unit_rows(torch.cat([z_a, z_b]))
     similarity = (unit / temperature) @ unit.T
     attraction = -similarity.diagonal(n).mean()
     # A row is neither its own positive nor its own negative.
@@ -200,7 +201,7 @@ def moco(
     query, key = _checks.as_matrix_pair("query", query, "key", key)
     queue = _checks.as_matrix("queue", queue, min_rows=1, dimension=query.shape[1])
     temperature = _checks.number("temperature", temperature, above=0)
-    negatives = F.normalize(queue.detach().to(query.dtype), dim=1)
+    negatives = unit_rows(queue.detach().to(query.dtype))
     return _moco(query, key, negatives, temperature, gather_distributed)
 
 
@@ -208,8 +209,8 @@ def _moco(
     query: Tensor, key: Tensor, negatives: Tensor, temperature: float, gather_distributed: bool
 ) -> Tensor:
     """Return the loss of checked arguments; `negatives` has unit rows and is constant."""
-    scaled = F.normalize(query, dim=1) / temperature
-    positive = (scaled * F.normalize(key.detach(), dim=1)).sum(dim=1, keepdim=True)
+    scaled = unit_rows(query) / temperature
+    positive = (scaled * unit_rows(key.detach())).sum(dim=1, keepdim=True)
     logits = torch.cat([positive, scaled @ negatives.T], dim=1)
     loss = F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
     # Queries do not meet one another, so that the joined batch's value is the mean over ranks.
@@ -282,7 +283,7 @@ class MoCo(nn.Module):
         size = _checks.integer("queue", queue, at_least=1)
         self.temperature = _checks.number("temperature", temperature, above=0)
         self.gather_distributed = gather_distributed
-        self.register_buffer("queue", F.normalize(torch.randn(size, self.dimension), dim=1))
+        self.register_buffer("queue", unit_rows(torch.randn(size, self.dimension)))
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
         self._keys: list[Tensor] = []
 
@@ -308,7 +309,7 @@ class MoCo(nn.Module):
             return
         # Block by block, so that the queue has the order of one process on the joined batch.
         blocks = map(gather, self._keys) if self.gather_distributed else iter(self._keys)
-        keys = F.normalize(torch.cat(list(blocks)), dim=1)[-len(self.queue) :]
+        keys = unit_rows(torch.cat(list(blocks)))[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys.to(self.queue.dtype)
         self.position.copy_((self.position + len(keys)) % len(self.queue))
@@ -390,18 +391,22 @@ def alignment_uniformity_terms(
     t = _checks.number("t", t, above=0)
     if gather_distributed:
         z_a, z_b = gather(z_a), gather(z_b)
-    unit_a, unit_b = F.normalize(z_a, dim=1), F.normalize(z_b, dim=1)
-    difference = unit_a - unit_b
+    unit_a, unit_b = unit_rows(z_a), unit_rows(z_b)
     if alpha == 2:
-        alignment = difference.square().sum(dim=1).mean()
+        alignment = mean_squared_distance(unit_a, unit_b)
     else:
-        alignment = torch.linalg.vector_norm(difference, dim=1).pow(alpha).mean()
+        alignment = torch.linalg.vector_norm(unit_a - unit_b, dim=1).pow(alpha).mean()
     uniformity = (_log_potential(unit_a, t) + _log_potential(unit_b, t)) / 2
     return AlignmentUniformityTerms(alignment, uniformity)
 
 
 def _log_potential(unit: Tensor, t: float) -> Tensor:
-    """Return the logarithm of the mean Gaussian potential over all pairs of different rows."""
+    """Return the logarithm of the mean Gaussian potential over all pairs of different rows.
+
+    `diagnostics.uniformity` measures the same in float64, in blocks and without gradient. The one
+    cannot stand for the other: blocks would keep every one for the backward pass, and a step has
+    no use for float64.
+    """
     n = len(unit)
     # Not 2 - 2 cos: a dead row has no length.
     lengths = t * unit.square().sum(dim=1)
@@ -525,7 +530,7 @@ def spectral_contrastive_terms(
     attraction = -2 * products.diagonal().mean()
     # Zeroed, not subtracted after the sum: the diagonal may be nearly all of it.
     products.fill_diagonal_(0)
-    return SpectralContrastiveTerms(attraction, products.square().sum() / (n * (n - 1)))
+    return SpectralContrastiveTerms(attraction, sum_of_squares(products) / (n * (n - 1)))
 
 
 def spectral_contrastive(z_a: Tensor, z_b: Tensor, *, gather_distributed: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather, world_size
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import unit_rows
 from repcollapse.objectives._terms import weighted_sum
 
 
@@ -209,7 +210,7 @@ def sigreg_terms(
 
 def _draw(slices: int, z: Tensor, *, shared: bool) -> Tensor:
     directions = torch.randn(slices, z.shape[1], dtype=z.dtype, device=z.device)
-    directions = F.normalize(directions, dim=1)
+    directions = unit_rows(directions)
     if shared and world_size() > 1:
         # Every rank draws, so that their generators keep step, and one draw counts.
         distributed.broadcast(directions, src=0)

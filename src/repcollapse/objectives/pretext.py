@@ -8,6 +8,7 @@ place in the batch, so that every batch is balanced. Shuffle the batches.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import sum_of_squares
 
 TURNS = 4
 ORDERS = 24
@@ -164,8 +166,8 @@ def inpainting(prediction: Tensor, image: Tensor, mask: Tensor) -> Tensor:
             f"got {tuple(prediction.shape)} and {tuple(image.shape)}"
         )
     mask = _as_mask(mask, image)
-    error = (prediction - image).square() * mask
-    return error.sum() / (mask.sum() * image.shape[1])
+    inside = mask.to(prediction.dtype)
+    return sum_of_squares((prediction - image) * inside) / (inside.sum() * image.shape[1])
 
 
 class PretextTask(nn.Module):
@@ -233,7 +235,26 @@ class PretextTask(nn.Module):
         return head(features)
 
 
-class Rotation(PretextTask):
+class _Classification(PretextTask):
+    """A task whose answers are classes, and whose head is linear."""
+
+    head: nn.Linear
+    _loss: Callable[[Tensor, Tensor], Tensor]
+
+    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """Return the cross entropy of the head's logits."""
+        shown, answers = self.puzzle(images)
+        return self._loss(self._answer(encoder, self.head, shown), answers)
+
+    @torch.no_grad()
+    def accuracy(self, encoder: nn.Module, images: Tensor) -> float:
+        """Return the share of images that the head answers rightly; chance is 1 / classes."""
+        shown, answers = self.puzzle(images)
+        logits = self._answer(encoder, self.head, shown)
+        return float((logits.argmax(dim=1) == answers).double().mean())
+
+
+class Rotation(_Classification):
     """Say by how many quarter turns an image was rotated, counter-clockwise.
 
     Image i of a batch is turned i mod 4 times. The head is linear. At complete collapse the loss is
@@ -264,6 +285,8 @@ class Rotation(PretextTask):
     torch.Size([])
     """
 
+    _loss = staticmethod(rotation)
+
     def __init__(self, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__(width, shape)
         if self.shape[1] != self.shape[2]:
@@ -279,19 +302,8 @@ class Rotation(PretextTask):
             shown[these] = images[these].rot90(turn, (2, 3))
         return shown, self._in_turn(images, TURNS)
 
-    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """Return :func:`rotation` of the head's logits."""
-        shown, turns = self.puzzle(images)
-        return rotation(self._answer(encoder, self.head, shown), turns)
 
-    @torch.no_grad()
-    def accuracy(self, encoder: nn.Module, images: Tensor) -> float:
-        """Return the share of images whose turn the head says rightly; chance is 1/4."""
-        shown, turns = self.puzzle(images)
-        return _accuracy(self._answer(encoder, self.head, shown), turns)
-
-
-class Jigsaw(PretextTask):
+class Jigsaw(_Classification):
     """Say in which order the tiles of an image lie.
 
     The image is cut in grid x grid tiles, which are put together again in one of 24 orders: all
@@ -328,6 +340,7 @@ class Jigsaw(PretextTask):
     torch.Size([])
     """
 
+    _loss = staticmethod(jigsaw)
     orders: Tensor
 
     def __init__(self, width: int, shape: tuple[int, int, int], *, grid: int = 2) -> None:
@@ -356,17 +369,6 @@ class Jigsaw(PretextTask):
         tiles = tiles[torch.arange(n, device=images.device)[:, None], order]
         tiles = tiles.reshape(n, self.grid, self.grid, channels, *tile).permute(0, 3, 1, 4, 2, 5)
         return tiles.reshape(images.shape), numbers
-
-    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
-        """Return :func:`jigsaw` of the head's logits."""
-        shown, numbers = self.puzzle(images)
-        return jigsaw(self._answer(encoder, self.head, shown), numbers)
-
-    @torch.no_grad()
-    def accuracy(self, encoder: nn.Module, images: Tensor) -> float:
-        """Return the share of images whose order the head says rightly; chance is 1/24."""
-        shown, numbers = self.puzzle(images)
-        return _accuracy(self._answer(encoder, self.head, shown), numbers)
 
 
 class Inpainting(PretextTask):
@@ -466,10 +468,6 @@ def _variance(images: Tensor, mask: Tensor) -> Tensor:
     return inpainting(means.expand_as(images), images, mask)
 
 
-def _accuracy(logits: Tensor, answers: Tensor) -> float:
-    return float((logits.argmax(dim=1) == answers).double().mean())
-
-
 def _holes(height: int, width: int, side: int) -> Tensor:
     """Return nine masks, shape (9, 1, H, W): the corners, middles of the sides and centre."""
     masks = torch.zeros(9, 1, height, width, dtype=torch.bool)
@@ -498,7 +496,7 @@ def _as_images(name: str, value: Any) -> Tensor:
         raise TypeError(f"{name} must be a floating torch.Tensor; got {given}")
     if value.ndim != 4 or 0 in value.shape:
         raise ValueError(f"{name} must have shape (N, C, H, W); got shape {tuple(value.shape)}")
-    if not torch.isfinite(value.detach()).all():
+    if not _checks.all_finite(value):
         raise ValueError(f"{name} must be finite; it holds NaN or Inf")
     return value
 

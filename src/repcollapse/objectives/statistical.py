@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import sum_of_squares
 from repcollapse.objectives._terms import weighted_sum
 
 CONVENTIONS = ("official", "paper")
@@ -120,7 +121,7 @@ def _offdiagonal(covariance: Tensor) -> Tensor:
 
 def _offdiagonal_squares(matrix: Tensor) -> Tensor:
     # The diagonal is subtracted term by term: subtracting two large sums would cancel.
-    return (matrix - matrix.diagonal().diag()).square().sum()
+    return sum_of_squares(matrix - matrix.diagonal().diag())
 
 
 def vicreg(
@@ -248,15 +249,15 @@ def barlow_twins_terms(
     if gather_distributed:
         z_a, z_b = gather(z_a), gather(z_b)
     correlation = _standardise(z_a, eps).T @ _standardise(z_b, eps) / len(z_a)
-    on_diagonal = (1 - correlation.diagonal()).square().sum()
+    on_diagonal = sum_of_squares(1 - correlation.diagonal())
     return BarlowTwinsTerms(on_diagonal, _offdiagonal_squares(correlation))
 
 
 def _standardise(z: Tensor, eps: float) -> Tensor:
     # Its kernel computes z / std - mean / std, which is rounding alone where the mean is large and
-    # the spread none. The standardised values have no part in the shift's gradient.
-    centred = z - z.detach().mean(dim=0)
-    return F.batch_norm(centred, None, None, training=True, eps=eps)
+    # the spread none: from the first row first. No shift changes what is standardised, so that
+    # there is no gradient through this one.
+    return F.batch_norm(z - z[0].detach(), None, None, training=True, eps=eps)
 
 
 def barlow_twins(

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.objectives._distributed import gather
 from repcollapse.objectives._precision import in_full_precision
+from repcollapse.objectives._rows import mean_squared_distance, unit_rows
 
 METHODS = ("cholesky", "zca")
 
@@ -161,11 +161,11 @@ def w_mse(
     parts = torch.cat([z_a, z_b]).reshape(2 * slices, n // slices, dimension)
     whitened = _whiten(parts, shrinkage, method).reshape(2 * n, dimension)
     if not normalize:
-        return (whitened[:n] - whitened[n:]).square().sum(dim=1).mean()
-    unit = F.normalize(whitened, dim=1)
+        return mean_squared_distance(*whitened.chunk(2))
+    unit_a, unit_b = unit_rows(whitened).chunk(2)
     # The cosine form and not the squared difference: for rows of zeros, where the two differ, it
     # reads 2, and the squared difference 0, the value of perfect agreement.
-    return 2 - 2 * (unit[:n] * unit[n:]).sum(dim=1).mean()
+    return 2 - 2 * (unit_a * unit_b).sum() / n
 
 
 def _whiten(parts: Tensor, shrinkage: float, method: str) -> Tensor:

@@ -1,0 +1,30 @@
+"""Times of alternatives side by side, in one process, so that load and heat hit all alike."""
+
+import gc
+import random
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+
+
+def interleaved(
+    parts: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+) -> dict[str, float]:
+    """Return the median CPU seconds of one call of each part, called round by round.
+
+    Seconds of this process, all its threads: what other processes take of a busy machine is not
+    counted. Every round has an order of its own, since a part's caches are what the one before it
+    left; and, as in `timeit`, garbage is collected between rounds only.
+    """
+    order = random.Random(0)
+    names = list(parts)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(warm_up + rounds):
+        gc.disable()
+        for name in order.sample(names, len(names)):
+            started = time.process_time()
+            parts[name]()
+            if turn >= warm_up:
+                seconds[name].append(time.process_time() - started)
+        gc.enable()
+    return {name: median(values) for name, values in seconds.items()}
