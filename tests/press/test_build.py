@@ -27,7 +27,7 @@ INDEX = """\
 
 See {numref}`a-figure`, [the film](#film) and {glue:text}`notebooks/01_one.ipynb::answer:s`.
 
-<!-- press:matrix -->
+<!-- press:places -->
 """
 REFERENCES = """\
 @article{someone2021, author = {Someone, Ada}, title = {On collapse}, journal = {J}, year = {2021}}
