@@ -264,6 +264,74 @@ def test_close_names_what_was_declared_and_never_judged():
     ledger().close()
 
 
+# --- cells of the matrix
+
+
+def kept(*values):
+    return dict(enumerate(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        ((0.9, 0.67, 1.2, 0.8, 0.7), "prevented"),
+        ((0.9, 0.66, 1.2, 0.8, 0.7), "reduced"),
+        ((0.5, 0.5, 0.5, 0.5, 0.5), "reduced"),
+        ((0.1, 0.34, 0.0, -0.2, 0.3), "reduced"),
+        ((0.1, 0.33, 0.0, -0.2, 0.3), "not prevented"),
+    ],
+)
+def test_an_outcome_needs_every_seed(values, outcome):
+    assert verdict(evidence.thirds(), values) == outcome
+    book = ledger()
+    id = book.cell("complete", "a slow target (BYOL)", measure="the spread", expected="reduced")
+    assert id == "complete-a-slow-target-byol"
+    entry = book.entry(id, kept(*values))
+    assert (entry["kind"], entry["verdict"], entry["expected"]) == ("cell", outcome, "reduced")
+    assert entry["seeds"] == [0, 1, 2, 3, 4] and entry["dataset"] == "digits" and entry["interval"]
+
+
+def test_cells_are_judged_on_the_defaults_only():
+    book = ledger(steps=40)
+    id = book.cell("complete", "hope", measure="the spread", expected="prevented")
+    assert book.entry(id, kept(1, 1, 1, 1, 1))["verdict"] == "not judged"
+
+
+def test_the_criterion_of_a_cell_says_all_three_and_is_none_of_a_claim():
+    text = str(evidence.thirds())
+    assert "not prevented where it is < 0.33" in text and "> 0.67" in text and "reduced" in text
+    with pytest.raises(ValueError, match=r"thirds\(\) is that of a cell"):
+        declare(ledger(), criterion=evidence.thirds())
+
+
+def test_a_cell_is_declared_once_with_an_outcome():
+    book = ledger()
+    book.cell("complete", "hope", measure="the spread", expected="prevented")
+    with pytest.raises(ValueError, match="'complete-hope' has been declared"):
+        book.cell("complete", "Hope", measure="the spread", expected="prevented")
+    with pytest.raises(ValueError, match="expected must be one of"):
+        book.cell("complete", "luck", measure="the spread", expected="reproduced")
+    with pytest.raises(RuntimeError, match=r"not judged: \['complete-hope'\]"):
+        book.close()
+
+
+def test_a_column_is_shown_whole(shown):
+    book = ledger()
+    for mode in ("complete", "shortcut"):
+        for remedy in ("hope", "luck"):
+            book.cell(mode, remedy, measure="the spread", expected="prevented")
+    with pytest.raises(ValueError, match=r"remedies \['hope', 'luck'\]; got \['hope'\]"):
+        book.column("complete", {"hope": kept(1, 1, 1, 1, 1)})
+    book.column("complete", {"hope": kept(1, 1, 1, 1, 1), "luck": kept(0, 0.1, 0, -0.5, 0)})
+    ((bundle, _),) = shown
+    cells = json.loads(json.dumps(bundle))[evidence.COLUMN_MIME]["cells"]
+    assert [(cell["id"], cell["verdict"]) for cell in cells] == [
+        ("complete-hope", "prevented"),
+        ("complete-luck", "not prevented"),
+    ]
+    assert "| luck | -0.08 (-0.50 to 0.10) | not prevented |" in bundle["text/markdown"]
+
+
 # --- what reaches the notebook
 
 

@@ -354,25 +354,41 @@ def cloud(kind):
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), [("collapsed", 0, 0.01), ("line", 0.9, 1.1),
-                                                     ("healthy", 0.4, 1.0)])  # fmt: skip
+                                                     ("healthy", 0.4, 1.2)])  # fmt: skip
 def test_a_cell_says_how_far_embeddings_reach(shown, kind, least, most):
     figures.cell("a-claim", cloud(kind), torch.arange(60) % 3)
     [bundle] = shown
     record = bundle[CELL_MIME]
-    assert record["claim"] == "a-claim" and bundle["image/png"] == record["light"]
+    assert record["id"] == "a-claim" and bundle["image/png"] == record["light"]
     assert record["light"] != record["dark"]
-    reach = float(re.search(r"at most ([\d.]+) of 1", record["alt"]).group(1))
+    reach = float(re.search(r"at most ([\d.]+) from", record["alt"]).group(1))
     assert least <= reach <= most
 
 
 def test_a_cell_has_the_same_axes_whatever_it_shows(shown):
-    """What is collapsed is a dot: in its picture nearly every pixel is paper."""
+    """What is collapsed is a dot: in its picture there is hardly more than the circle."""
     inked = {}
     for kind in ("collapsed", "healthy"):
         figures.cell("a-claim", cloud(kind), torch.zeros(60, dtype=torch.long))
         pixels = plt.imread(io.BytesIO(base64.b64decode(shown[-1]["image/png"])))
         inked[kind] = float((pixels[..., :3] < 0.95).any(axis=-1).mean())
-    assert 0 < inked["collapsed"] < 0.02 < inked["healthy"]
+    assert 0 < inked["collapsed"] < 0.06 < inked["healthy"]
+
+
+@pytest.mark.parametrize("kind", ["cone", "line", "healthy"])
+def test_no_point_leaves_the_frame(monkeypatch, kind):
+    """Of a cone, one point lies farther from the mean than the frame is wide."""
+    z = torch.eye(8)[torch.zeros(60, dtype=torch.long)] + 0.05 * cloud("healthy")
+    z[0] = -z[0]
+    drawn = []
+    monkeypatch.setattr(figures, "_png", lambda fig, dark=False: drawn.append(fig.axes[0]) or "")
+    figures.cell("a-claim", z if kind == "cone" else cloud(kind), torch.arange(60) % 3)
+    points = np.asarray(drawn[0].collections[0].get_offsets())
+    assert len(points) == 60
+    assert np.linalg.norm(points, axis=1).max() <= 1 + 1e-9
+    assert drawn[0].get_xlim() == drawn[0].get_ylim() == figures.CELL_LIMITS
+    if kind == "cone":
+        assert np.linalg.norm(points - points.mean(axis=0), axis=1).max() > 1.14
 
 
 def test_a_cell_of_one_dimension(shown):

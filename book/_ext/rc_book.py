@@ -16,7 +16,31 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+
+def about_pictures(env: BuildEnvironment, name: str) -> tuple[dict[str, Any], str]:
+    """Return what the file beside some pictures says, and the folder they are in."""
+    relative, absolute = env.relfn2path(name)
+    env.note_dependency(relative)
+    about: dict[str, Any] = json.loads(Path(absolute).read_text(encoding="utf-8"))
+    return about, "/" + Path(relative).parent.as_posix()
+
+
+def pictures(
+    about: dict[str, Any], frame: dict[str, str], folder: str, *classes: str
+) -> list[nodes.Node]:
+    """One image for each theme; the reader's theme hides the other."""
+    alt = f"{about['alt']} ({frame['label']})" if frame["label"] else about["alt"]
+    images: list[nodes.Node] = []
+    for theme in ("light", "dark"):
+        image = nodes.image(uri=f"{folder}/{frame[theme]}", alt=alt)
+        image["classes"] = [f"only-{theme}", "no-scaled-link", *classes]
+        if about.get("width"):
+            image["width"] = f"{about['width']}px"
+        images.append(image)
+    return images
 
 
 class FigureDirective(SphinxDirective):
@@ -32,16 +56,13 @@ class FigureDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the figure."""
-        relative, absolute = self.env.relfn2path(self.arguments[0])
-        self.env.note_dependency(relative)
-        about: dict[str, Any] = json.loads(Path(absolute).read_text(encoding="utf-8"))
-        folder = "/" + str(Path(relative).parent.as_posix())
+        about, folder = about_pictures(self.env, self.arguments[0])
         figure = nodes.figure(classes=["rc-figure"])
         self.set_source_info(figure)
         if len(about["frames"]) == 1:
             # In a container: the theme hides a caption that follows an image of the other theme.
             still = nodes.container(classes=["rc-still"])
-            still += self.pictures(about, about["frames"][0], folder)
+            still += pictures(about, about["frames"][0], folder)
             figure += still
         else:
             figure += self.flipbook(about, folder)
@@ -49,27 +70,13 @@ class FigureDirective(SphinxDirective):
         self.add_name(figure)
         return [figure]
 
-    def pictures(
-        self, about: dict[str, Any], frame: dict[str, str], folder: str
-    ) -> list[nodes.Node]:
-        """One frame for each theme; the reader's theme hides the other."""
-        alt = f"{about['alt']} ({frame['label']})" if frame["label"] else about["alt"]
-        images: list[nodes.Node] = []
-        for theme in ("light", "dark"):
-            image = nodes.image(uri=f"{folder}/{frame[theme]}", alt=alt)
-            image["classes"] = [f"only-{theme}", "no-scaled-link"]
-            if about.get("width"):
-                image["width"] = f"{about['width']}px"
-            images.append(image)
-        return images
-
     def flipbook(self, about: dict[str, Any], folder: str) -> nodes.container:
         """Build all frames; ``flipbook.js`` makes them something to leaf through."""
         classes = ["rc-flipbook"] + (["rc-autoplay"] if "autoplay" in self.options else [])
         book = nodes.container(classes=classes)
         for frame in about["frames"]:
             page = nodes.container(classes=["rc-frame"])
-            page += self.pictures(about, frame, folder)
+            page += pictures(about, frame, folder)
             page += nodes.paragraph("", frame["label"], classes=["rc-frame-label"])
             book += page
         return book
@@ -88,20 +95,23 @@ class FigureDirective(SphinxDirective):
 
 
 class CellRole(SphinxRole):
-    """The embeddings of a claim, as a small picture in the matrix."""
+    """The embeddings of a claim or a cell, as a small picture in the matrix, which is a target."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Build the picture, once for each theme."""
-        name = f"/figures/cell-{self.text}"
-        relative, absolute = self.env.relfn2path(f"{name}.json")
-        self.env.note_dependency(relative)
-        alt = json.loads(Path(absolute).read_text(encoding="utf-8"))["alt"]
-        images: list[nodes.Node] = []
-        for theme in ("light", "dark"):
-            image = nodes.image(uri=f"{name}-{theme}.png", alt=alt, width="72px")
-            image["classes"] = [f"only-{theme}", "no-scaled-link", "rc-cell"]
-            images.append(image)
-        return images, []
+        about, folder = about_pictures(self.env, f"/figures/cell-{self.text}.json")
+        target = nodes.inline(ids=[f"cell-{self.text}"])
+        target += pictures(about, about["frames"][0], folder, "rc-cell")
+        return [target], []
+
+
+class OutcomeRole(SphinxRole):
+    """What became of a collapse in a cell of the matrix."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Build the word, with a sign of its own."""
+        classes = ["rc-outcome", f"rc-outcome-{self.text.replace(' ', '-')}"]
+        return [nodes.inline(self.rawtext, self.text, classes=classes)], []
 
 
 class VerdictRole(SphinxRole):
@@ -154,6 +164,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("rc-figure", FigureDirective)
     app.add_role("rc-cell", CellRole())
+    app.add_role("rc-outcome", OutcomeRole())
     app.add_role("rc-verdict", VerdictRole())
     app.add_role("rc-claim-id", IdentifierRole())
     app.connect("html-page-context", tidy_scripts, priority=900)

@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
-from press.ledger import Claim
+from press.ledger import Claim, slug
 from press.outputs import CELL, FIGURE, outputs_of
 from press.project import PressError
 
-LEDGER_PAGE = "book/ledger.html"
+LEDGER_PAGE, MATRIX_PAGE = "book/ledger.html", "book/matrix.html"
 REQUESTING = {
     "script": "src",
     "img": "src",
@@ -189,10 +189,14 @@ def evidence(site: Path, pages: dict[str, Page], claims: Sequence[Claim]) -> Ite
     """Claims that the ledger, its data or the chapter do not show."""
     recorded = {entry["id"] for entry in json.loads((site / "ledger.json").read_text("utf-8"))}
     for claim in claims:
-        places = (
-            (f"notebooks/{claim.notebook}.html", f"claim-{claim.id}"),
-            (LEDGER_PAGE, f"ledger-{claim.id}"),
-        )
+        chapter = f"notebooks/{claim.notebook}.html"
+        places = [(chapter, f"claim-{claim.id}"), (LEDGER_PAGE, f"ledger-{claim.id}")]
+        if claim.kind == "cell":
+            places = [
+                (chapter, f"chapter-column-{slug(str(claim.mode))}"),
+                (LEDGER_PAGE, f"ledger-column-{slug(str(claim.mode))}"),
+                (MATRIX_PAGE, f"cell-{claim.id}"),
+            ]
         for name, anchor in places:
             if name not in pages or anchor not in pages[name].anchors:
                 yield f"{name}: claim {claim.id!r} has no place #{anchor}"

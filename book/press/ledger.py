@@ -1,19 +1,31 @@
-"""The evidence: gather all claims, add the committed blocks, judge, and write them down."""
+"""The evidence: gather all claims, add the committed blocks, judge, and write them down.
+
+An entry of the ledger is a claim of somebody, or a cell of the matrix (kind "cell"), which nobody
+claimed: its verdict is an outcome. Both are measured over seeds, repeated in blocks, and held
+against what their notebook expects.
+"""
 
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from press.execute import Executed
-from press.outputs import CLAIM, outputs_of, title_of
+from press.outputs import CLAIM, COLUMN, outputs_of, title_of
 from press.project import PressError, Project, digest_of_sources, write_json
 from repcollapse import evidence
-from repcollapse.evidence import NOT_JUDGED, NOT_REPRODUCED, REPRODUCED
+from repcollapse.evidence import NOT_JUDGED, NOT_REPRODUCED, OUTCOMES, REPRODUCED
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_JUDGED)
+# What may be expected of each kind; a verdict may also be that nothing was judged.
+EXPECTED = {
+    "trained": (REPRODUCED, NOT_REPRODUCED),
+    "exact": (REPRODUCED, NOT_REPRODUCED),
+    "cell": OUTCOMES,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,8 @@ def gather(executed: Iterable[Executed]) -> list[Claim]:
     claims: dict[str, Claim] = {}
     for chapter in executed:
         notebook = chapter.read()
-        for record in outputs_of(notebook, CLAIM):
+        columns = [entry for column in outputs_of(notebook, COLUMN) for entry in column["cells"]]
+        for record in [*outputs_of(notebook, CLAIM), *columns]:
             claim = parse(record, chapter.name, title_of(notebook, chapter.name))
             if claim.id in claims:
                 raise PressError(
@@ -94,10 +107,11 @@ def parse(record: dict[str, Any], notebook: str, title: str) -> Claim:
             f"{notebook}.ipynb: claim {record.get('id', '(without id)')!r} lacks "
             f"{', '.join(missing)}"
         )
+    expected = EXPECTED.get(record["kind"], ())
     for name, allowed in (
-        ("kind", ("trained", "exact")),
-        ("expected", (REPRODUCED, NOT_REPRODUCED)),
-        ("verdict", VERDICTS),
+        ("kind", tuple(EXPECTED)),
+        ("expected", expected),
+        ("verdict", (*expected, NOT_JUDGED)),
     ):
         if record[name] not in allowed:
             raise PressError(
@@ -114,24 +128,27 @@ def parse(record: dict[str, Any], notebook: str, title: str) -> Claim:
 
 
 def add_blocks(claims: Sequence[Claim], replications: Path) -> list[Claim]:
-    """Judge each trained claim on this run and on every committed block of other seeds."""
+    """Judge what was trained on this run and on every committed block of other seeds."""
     files = sorted(replications.glob("first_seed_*.json"))
     blocks = {path.name: read_replication(path) for path in files}
     for name, records in blocks.items():
-        trained = {claim.id for claim in claims if claim.kind == "trained"}
+        trained = {claim.id for claim in claims if claim.kind != "exact"}
         for gone in sorted(records.keys() - trained):
             raise PressError(
                 f"book/replications/{name} has a claim {gone!r} that no chapter records as "
                 f"trained: {renew(name)}"
             )
     return [
-        combine(claim, blocks) if claim.kind == "trained" else replace(claim, blocks=(claim.block,))
+        replace(claim, blocks=(claim.block,)) if claim.kind == "exact" else combine(claim, blocks)
         for claim in claims
     ]
 
 
 def combine(claim: Claim, replications: dict[str, dict[str, dict[str, Any]]]) -> Claim:
-    """Judge this run's block and the committed ones: reproduced means in all of them."""
+    """Judge this run's block and the committed ones.
+
+    A claim is reproduced if it is in all of them; the outcome of a cell is that of all their seeds.
+    """
     blocks = [claim.block]
     for name, records in replications.items():
         if claim.id not in records:
@@ -149,7 +166,10 @@ def combine(claim: Claim, replications: dict[str, dict[str, dict[str, Any]]]) ->
             )
         blocks.append(Block(**{key: record[key] for key in BLOCK_FIELDS}))
     verdict = claim.verdict
-    if verdict != NOT_JUDGED:
+    if verdict != NOT_JUDGED and claim.kind == "cell":
+        values = [value for block in blocks for value in block.measurements]
+        verdict = evidence.verdict(evidence.Criterion.from_bounds(claim.bounds), values)
+    elif verdict != NOT_JUDGED:
         held = all(block.verdict == REPRODUCED for block in blocks)
         verdict = REPRODUCED if held else NOT_REPRODUCED
     return replace(claim, verdict=verdict, blocks=tuple(blocks))
@@ -221,7 +241,7 @@ def sources_by_notebook(project: Project) -> dict[str, str]:
 def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:
     """One line for each committed block that other notebooks or another package have measured."""
     present = sources_by_notebook(project)
-    trained = [claim for claim in claims if claim.kind == "trained"]
+    trained = [claim for claim in claims if claim.kind != "exact"]
     lines = []
     for path in sorted(project.replications.glob("first_seed_*.json")):
         records = read_replication(path)
@@ -239,10 +259,11 @@ def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:
 
 
 def surprises(claims: Iterable[Claim]) -> list[str]:
-    """One text for each claim whose verdict is not the expected one, in either direction."""
+    """One text for each entry whose verdict is not the expected one, in either direction."""
     return [
-        f"claim {claim.id!r} ({claim.notebook}.ipynb) is {claim.verdict}, expected "
-        f"{claim.expected}: {claim.criterion}\n" + "\n".join(f"    {line}" for line in seen(claim))
+        f"{'cell' if claim.kind == 'cell' else 'claim'} {claim.id!r} ({claim.notebook}.ipynb) is "
+        f"{claim.verdict}, expected {claim.expected}: {claim.criterion}\n"
+        + "\n".join(f"    {line}" for line in seen(claim))
         for claim in claims
         if claim.verdict not in (NOT_JUDGED, claim.expected)
     ]
@@ -263,7 +284,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
 
 
 def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]) -> Path:
-    """Commit-ready block of the trained claims, as this run alone judged them.
+    """Commit-ready block of the trained claims and the cells, as this run alone judged them.
 
     Each holds a digest of what measured it, so that a build can tell when it has aged.
     """
@@ -271,7 +292,7 @@ def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]
     path = project.replications / f"first_seed_{first_seed}.json"
     records = []
     for claim in claims:
-        if claim.kind != "trained":
+        if claim.kind == "exact":
             continue
         if claim.verdict == NOT_JUDGED:
             raise PressError(f"claim {claim.id!r} was not judged in this run: it makes no block")
@@ -385,63 +406,117 @@ def slug(text: str) -> str:
 
 
 def summary(claims: Sequence[Claim]) -> str:
-    """Sum up the ledger in one sentence."""
-    counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS}
+    """Sum up the ledger in one sentence, and the cells in another."""
+    stated = [claim for claim in claims if claim.kind != "cell"]
+    counts = {verdict: sum(claim.verdict == verdict for claim in stated) for verdict in VERDICTS}
     parts = [f"**{counts[verdict]}** {verdict}" for verdict in VERDICTS if counts[verdict]]
-    exact = sum(claim.kind == "exact" for claim in claims)
-    return (
-        f"**{len(claims)}** claims: {', '.join(parts)}. {len(claims) - exact} are trained, "
+    exact = sum(claim.kind == "exact" for claim in stated)
+    text = (
+        f"**{len(stated)}** claims: {', '.join(parts)}. {len(stated) - exact} are trained, "
         f"over several seeds; {exact} are closed forms."
     )
+    if cells := len(claims) - len(stated):
+        text += f" Beside them **{cells}** cells of the matrix are measured."
+    return text
 
 
 def page(claims: Sequence[Claim]) -> str:
-    """Write a card a claim, grouped by chapter in reading order."""
+    """Write a card a claim and a table a column of cells, by chapter in reading order."""
     lines: list[str] = []
-    notebook = ""
-    for claim in claims:
-        if claim.notebook != notebook:
-            notebook = claim.notebook
-            lines += [f"## {claim.title}", ""]
-        link = f"[{claim.title}](#claim-{claim.id})"
-        lines.append(card(claim, f"ledger-{claim.id}", link=link))
+    for title, group in groupby(claims, key=lambda claim: claim.title):
+        entries = list(group)
+        lines += [f"## {title}", ""]
+        for claim in entries:
+            if claim.kind != "cell":
+                link = f"[{title}](#claim-{claim.id})"
+                lines.append(card(claim, f"ledger-{claim.id}", link=link))
+        for mode, cells in columns(entries).items():
+            lines += [f"**Kept against {mode} collapse**", "", column(cells, "ledger"), ""]
     return "\n".join(lines)
 
 
+# ------------------------------------------------------------------------------------------
+# The matrix
+# ------------------------------------------------------------------------------------------
+
+
+def columns(claims: Iterable[Claim]) -> dict[str, list[Claim]]:
+    """Return the cells by mode, in order."""
+    found: dict[str, list[Claim]] = {}
+    for claim in claims:
+        if claim.kind == "cell":
+            found.setdefault(str(claim.mode), []).append(claim)
+    return found
+
+
+def column(cells: Sequence[Claim], prefix: str) -> str:
+    """Write the cells of one mode as a table: the same in its chapter and on the ledger page."""
+    lines = [
+        f"({prefix}-column-{slug(str(cells[0].mode))})=",
+        "",
+        "| remedy | share kept, by block: lowest to highest seed | outcome |",
+        "|:--|:--|:--|",
+    ]
+    for cell in cells:
+        blocks = "; ".join(shares(block) for block in cell.blocks or (cell.block,))
+        lines.append(f"| {cell.remedy} | {blocks} | {cell.verdict} |")
+    return "\n".join(lines)
+
+
+def shares(block: Block) -> str:
+    """Mean, lowest and highest share of a block."""
+    low, high = min(block.measurements), max(block.measurements)
+    return f"{block.mean:.2f} ({low:.2f} to {high:.2f})".replace("-", "−")
+
+
+def matrix(claims: Sequence[Claim]) -> str:
+    """Remedies (rows) by modes (columns): each cell shows its embeddings, its outcome and a link.
+
+    Remedies are rows because they are many and modes are few: the table stays narrow.
+    """
+    found = {mode: {cell.remedy: cell for cell in cells} for mode, cells in columns(claims).items()}
+    remedies = list(dict.fromkeys(str(remedy) for cells in found.values() for remedy in cells))
+    lines = [
+        "::::{div} rc-matrix",
+        "",
+        f"| remedy | {' | '.join(found)} |",
+        "|:--|" + ":--|" * len(found),
+    ]
+    for remedy in remedies:
+        if holes := [mode for mode in found if remedy not in found[mode]]:
+            raise PressError(f"the matrix has no cell for {remedy!r} in the column {holes[0]!r}")
+        row = " | ".join(grid_cell(cells[remedy]) for cells in found.values())
+        lines.append(f"| **{remedy}** | {row} |")
+    return "\n".join([*lines, "", "::::"]) if found else ""
+
+
+def grid_cell(cell: Claim) -> str:
+    """Write one cell of the matrix: its picture, its outcome, and the way to its table."""
+    anchor = f"chapter-column-{slug(str(cell.mode))}"
+    return f"[{{rc-cell}}`{cell.id}` {{rc-outcome}}`{cell.verdict}`](#{anchor})"
+
+
 def outcome(claim: Claim) -> str:
-    """Say in a cell of the matrix what became of a collapse, as far as the claim holds."""
+    """Say of a claim with a place what became of a collapse, as far as the claim holds."""
     if claim.verdict == REPRODUCED:
         return str(claim.outcome)
     return f"{claim.outcome}? {claim.verdict}"
 
 
-def matrix(claims: Sequence[Claim], pictured: Collection[str]) -> str:
-    """Remedies (rows) by modes (columns): each cell says what this build found, and links to it.
+def places(claims: Sequence[Claim], pictured: Collection[str]) -> str:
+    """List by chapter the claims that say what a remedy does to a mode.
 
-    Remedies are rows because they are many and modes are few: the table stays narrow. Claims that
-    are `pictured` show their embeddings.
+    Those that are `pictured` show their embeddings.
     """
-
-    def cell(claim: Claim) -> str:
+    lines: list[str] = []
+    notebook = ""
+    for claim in claims:
+        if not claim.outcome:
+            continue
+        if claim.notebook != notebook:
+            notebook = claim.notebook
+            lines += ["", f"**{claim.title}**", ""]
         picture = f"{{rc-cell}}`{claim.id}` " if claim.id in pictured else ""
-        return f"[{picture}{outcome(claim)}](#claim-{claim.id})"
-
-    entries = [claim for claim in claims if claim.outcome]
-    if not entries:
-        return ""
-    modes = list(dict.fromkeys(claim.mode for claim in entries))
-    remedies = list(dict.fromkeys(claim.remedy for claim in entries))
-    lines = [
-        "| remedy | " + " | ".join(str(mode) for mode in modes) + " |",
-        "|:--|" + ":--|" * len(modes),
-    ]
-    for remedy in remedies:
-        cells = [
-            " ".join(
-                cell(claim) for claim in entries if (claim.mode, claim.remedy) == (mode, remedy)
-            )
-            or "not tested"
-            for mode in modes
-        ]
-        lines.append(f"| **{remedy}** | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        text = f"[{claim.remedy}](#claim-{claim.id}): {claim.mode} collapse {outcome(claim)}"
+        lines.append(f"- {picture}{text}")
+    return "\n".join(["::::{div} rc-places", *lines, "", "::::"]) if lines else ""

@@ -1,4 +1,4 @@
-"""What the package leaves in an executed notebook for the press: figures, flipbooks and claims."""
+"""What the package leaves in an executed notebook for the press: figures, claims and cells."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +9,7 @@ from press.project import PressError
 FIGURE = "application/vnd.repcollapse.figure+json"
 CELL = "application/vnd.repcollapse.cell+json"
 CLAIM = "application/vnd.repcollapse.claim+json"
+COLUMN = "application/vnd.repcollapse.column+json"
 
 
 def outputs_of(notebook: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:

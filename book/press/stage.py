@@ -24,7 +24,7 @@ from press import ledger
 from press.execute import Executed
 from press.imports import text_of
 from press.ledger import Claim
-from press.outputs import CELL, CLAIM, FIGURE, outputs_of
+from press.outputs import CELL, CLAIM, COLUMN, FIGURE, outputs_of
 from press.project import PressError, Project, recover_folder, swap_folder, to_json
 
 COLAB = "https://colab.research.google.com"
@@ -163,7 +163,8 @@ def fill_placeholders(
     cells = (target / "figures").glob("cell-*.json")
     pictured = {path.stem.removeprefix("cell-") for path in cells}
     fillers: dict[str, Callable[[str], str]] = {
-        "matrix": lambda _: ledger.matrix(claims, pictured),
+        "matrix": lambda _: ledger.matrix(claims),
+        "places": lambda _: ledger.places(claims, pictured),
         "ledger": lambda _: ledger.page(claims),
         "summary": lambda _: ledger.summary(claims),
         "figure": front_figure,
@@ -194,18 +195,20 @@ def stage_notebooks(
     (target / "notebooks").mkdir()
     (target / "figures").mkdir()
     verdicts = {claim.id: claim for claim in claims}
-    undrawn = {claim.id for claim in claims if claim.outcome and claim.kind == "trained"}
+    undrawn = {claim.id for claim in claims if has_place(claim) and claim.kind != "exact"}
     figures: dict[str, dict[str, Any]] = {}
     for chapter in executed:
         notebook = chapter.read()
         for record in outputs_of(notebook, FIGURE):
             require_figure(record, chapter.name, figures)
             figures[record["name"]] = record
-            write_figure(record, target / "figures")
+            about = (record["alt"], record["frames"], record.get("width"))
+            write_pictures(target / "figures", record["name"], *about)
         for record in outputs_of(notebook, CELL):
             require_claim(record, chapter.name, verdicts)
-            write_cell(record, target / "figures")
-            undrawn.discard(record["claim"])
+            name = f"cell-{record['id']}"
+            write_pictures(target / "figures", name, record["alt"], [{"label": "", **record}], 72)
+            undrawn.discard(record["id"])
         page = transform(notebook, chapter, verdicts)
         text = json.dumps(page, indent=1, ensure_ascii=False)
         (target / "notebooks" / f"{chapter.name}.ipynb").write_text(text + "\n", encoding="utf-8")
@@ -231,38 +234,35 @@ def require_figure(record: dict[str, Any], notebook: str, known: dict[str, Any])
             raise PressError(f"{notebook}.ipynb: figure {name!r} has no {key}")
 
 
+def has_place(claim: Claim) -> bool:
+    """Tell whether the page of the matrix shows it."""
+    return claim.outcome is not None or claim.kind == "cell"
+
+
 def require_claim(record: dict[str, Any], notebook: str, claims: dict[str, Claim]) -> None:
-    """Refuse a picture for the matrix that belongs to no claim with a place in it."""
-    claim = claims.get(record["claim"])
-    if claim is None or not claim.outcome or claim.notebook != notebook:
+    """Refuse a picture for the matrix that belongs to nothing with a place in it."""
+    claim = claims.get(record["id"])
+    if claim is None or not has_place(claim) or claim.notebook != notebook:
         raise PressError(
-            f"{notebook}.ipynb: a cell of the matrix is drawn for {record['claim']!r}, which is no "
-            "claim of this chapter with a mode, a remedy and an outcome"
+            f"{notebook}.ipynb: a cell of the matrix is drawn for {record['id']!r}, which is no "
+            "cell and no claim of this chapter with a mode, a remedy and an outcome"
         )
 
 
-def write_cell(record: dict[str, Any], folder: Path) -> None:
-    """Write the picture of one cell of the matrix as a light and a dark PNG, and its alt text."""
-    name = f"cell-{record['claim']}"
-    for theme in ("light", "dark"):
-        (folder / f"{name}-{theme}.png").write_bytes(base64.b64decode(record[theme]))
-    (folder / f"{name}.json").write_text(json.dumps({"alt": record["alt"]}), encoding="utf-8")
-
-
-def write_figure(record: dict[str, Any], folder: Path) -> None:
-    """Each frame as a light and a dark PNG, and beside them what the directive needs to know."""
-    frames = []
-    for index, frame in enumerate(record["frames"]):
-        suffix = f"-{index:02d}" if len(record["frames"]) > 1 else ""
+def write_pictures(
+    folder: Path, name: str, alt: str, frames: Sequence[dict[str, str]], width: int | None
+) -> None:
+    """Each frame as a light and a dark PNG, and beside them what the extension needs to know."""
+    written = []
+    for index, frame in enumerate(frames):
+        suffix = f"-{index:02d}" if len(frames) > 1 else ""
         entry = {"label": frame["label"]}
         for theme in ("light", "dark"):
-            name = f"{record['name']}{suffix}-{theme}.png"
-            (folder / name).write_bytes(base64.b64decode(frame[theme]))
-            entry[theme] = name
-        frames.append(entry)
-    about = {"alt": record["alt"], "width": record.get("width"), "frames": frames}
-    text = json.dumps(about, indent=1, ensure_ascii=False)
-    (folder / f"{record['name']}.json").write_text(text, encoding="utf-8")
+            entry[theme] = f"{name}{suffix}-{theme}.png"
+            (folder / entry[theme]).write_bytes(base64.b64decode(frame[theme]))
+        written.append(entry)
+    text = json.dumps({"alt": alt, "width": width, "frames": written}, indent=1, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def figure_markdown(record: dict[str, Any], anchor: str, *, autoplay: bool = False) -> str:
@@ -344,6 +344,8 @@ def as_markdown(output: dict[str, Any], claims: dict[str, Claim]) -> str | None:
     if FIGURE in data:
         record = data[FIGURE]
         return figure_markdown(record, anchor=record["name"])
+    if COLUMN in data:
+        return ledger.column([claims[entry["id"]] for entry in data[COLUMN]["cells"]], "chapter")
     if CLAIM in data:
         claim = claims[data[CLAIM]["id"]]
         return ledger.card(claim, f"claim-{claim.id}")

@@ -3,12 +3,16 @@
 A chapter opens a :class:`Ledger` and declares its claims, criteria included, before it trains
 anything; afterwards it hands in the measurements. Every judged claim is shown in the notebook and
 travels with it as data, from which the book's build gathers the ledger page and ``ledger.json``.
+
+A cell of the matrix of remedies and modes is a measurement without a source: its criterion does not
+ask whether somebody was right, it says which of three outcomes a collapse had.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -18,8 +22,10 @@ from repcollapse import _checks
 from repcollapse.data import NAMES
 
 MIME = "application/vnd.repcollapse.claim+json"
+COLUMN_MIME = "application/vnd.repcollapse.column+json"
 REPRODUCED, NOT_REPRODUCED, NOT_JUDGED = "reproduced", "not reproduced", "not judged"
 MIN_SEEDS = 5
+OUTCOMES = PREVENTED, REDUCED, NOT_PREVENTED = "prevented", "reduced", "not prevented"
 DEFAULT_DATASET, DEFAULT_STEPS = "digits", 400
 
 
@@ -27,6 +33,7 @@ SCOPES = {
     "seeds": "every seed",
     "interval": "95 % interval of the mean",
     "value": "value",
+    "share": "share of every seed",
 }
 
 
@@ -34,13 +41,14 @@ SCOPES = {
 class Criterion:
     """What must hold of a measurement: bounds, and of which number.
 
-    Make one with :func:`every_seed`, :func:`interval` or :func:`within`.
+    Make one with :func:`every_seed`, :func:`interval`, :func:`within` or :func:`thirds`.
 
     Parameters
     ----------
     scope
-        "seeds" (the measurement of every seed), "interval" (the whole 95 % interval of their mean)
-        or "value" (one exact number).
+        "seeds" (the measurement of every seed), "interval" (the whole 95 % interval of their mean),
+        "value" (one exact number) or "share" (of what a collapse took, how much every seed kept:
+        a collapse is prevented above the one bound and not prevented below the other).
     above, below
         Strict bounds.
     target, tolerance
@@ -60,6 +68,11 @@ class Criterion:
     tolerance: float | None = None
 
     def __str__(self) -> str:
+        if self.scope == "share":
+            return (
+                f"prevented where the {SCOPES['share']} is > {self.above:.2f}, "
+                f"not prevented where it is < {self.below:.2f}, reduced elsewhere"
+            )
         if self.tolerance is not None and self.target is not None:
             return f"{SCOPES[self.scope]} within {self.tolerance:g} of {self.target:.7g}"
         bounds = [f"> {self.above:.7g}"] if self.above is not None else []
@@ -142,6 +155,21 @@ def within(tolerance: float, *, of: float) -> Criterion:
     return Criterion("value", target=of, tolerance=tolerance)
 
 
+def thirds() -> Criterion:
+    """Say of shares kept, one a seed, whether a collapse was prevented, reduced or neither.
+
+    A share is 0 where nothing was done against the collapse and 1 where the network was told the
+    answer. "prevented" if every seed keeps more than two thirds, "not prevented" if every seed
+    keeps less than one, "reduced" if neither: in part, or not in every seed.
+
+    Examples
+    --------
+    >>> verdict(thirds(), [0.9, 0.7, 1.1]), verdict(thirds(), [0.9, 0.1, 1.1])
+    ('prevented', 'reduced')
+    """
+    return Criterion("share", above=2 / 3, below=1 / 3)
+
+
 def _bounded(scope: str, above: float | None, below: float | None) -> Criterion:
     if above is None and below is None:
         raise ValueError("a criterion needs above, below or both; got neither")
@@ -183,6 +211,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
 def verdict(criterion: Criterion, measurements: Any) -> str:
     """Return whether `measurements` meet `criterion`, "reproduced" or "not reproduced".
 
+    For the criterion :func:`thirds` it is the outcome: "prevented", "reduced" or "not prevented".
+
     Raises
     ------
     ValueError
@@ -194,6 +224,10 @@ def verdict(criterion: Criterion, measurements: Any) -> str:
     'not reproduced'
     """
     sample = _numbers("measurements", measurements)
+    if criterion.scope == "share":
+        if sample.min() > criterion.above:
+            return PREVENTED
+        return NOT_PREVENTED if sample.max() < criterion.below else REDUCED
     if criterion.scope == "interval":
         _, bounds = mean_interval(sample)
         met = bounds is not None and criterion.holds(*bounds)
@@ -218,9 +252,6 @@ class Claim:
     remedy: str | None = None
     outcome: str | None = None
     unit: str | None = None
-
-
-OUTCOMES = ("prevented", "reduced", "not prevented")
 
 
 class Ledger:
@@ -300,6 +331,8 @@ class Ledger:
                 "criterion must be made by every_seed, interval or within; "
                 f"got {type(criterion).__name__}"
             )
+        if criterion.scope == "share":
+            raise ValueError("criterion must be one of a claim; thirds() is that of a cell")
         kind = "exact" if criterion.scope == "value" else "trained"
         self.claims[id] = Claim(
             id,
@@ -315,6 +348,46 @@ class Ledger:
             outcome,
             unit,
         )
+
+    def cell(self, mode: str, remedy: str, *, measure: str, expected: str) -> str:
+        """Declare a cell of the matrix: what a remedy does to a collapse mode.
+
+        Parameters
+        ----------
+        mode, remedy
+            Its column and its row.
+        measure
+            Of what the share is taken that every seed keeps.
+        expected
+            The outcome: "prevented", "reduced" or "not prevented".
+
+        Returns
+        -------
+        str
+            The cell's identifier, for its picture.
+
+        Raises
+        ------
+        ValueError
+            For a cell declared before, or an `expected` that is no outcome.
+        """
+        id = re.sub(r"[^a-z0-9]+", "-", f"{mode} {remedy}".lower()).strip("-")
+        if id in self.claims:
+            raise ValueError(f"mode and remedy must be new; {id!r} has been declared")
+        _checks.choice("expected", expected, OUTCOMES)
+        self.claims[id] = Claim(
+            id,
+            f"What is kept of {measure} against {mode} collapse: {remedy}.",
+            source="measured here",
+            citation=None,
+            reported="nothing",
+            criterion=thirds(),
+            kind="cell",
+            expected=expected,
+            mode=mode,
+            remedy=remedy,
+        )
+        return id
 
     def entry(self, id: str, measurements: Mapping[int, float] | float) -> dict[str, Any]:
         """Judge a claim and return its ledger entry.
@@ -349,10 +422,10 @@ class Ledger:
             "criterion": str(claim.criterion),
             "expected": claim.expected,
             "measurements": values,
-            "seeds": list(self.seeds) if claim.kind == "trained" else None,
-            "dataset": self.dataset if claim.kind == "trained" else None,
+            "seeds": list(self.seeds) if claim.kind != "exact" else None,
+            "dataset": self.dataset if claim.kind != "exact" else None,
             "mean": mean,
-            "interval": list(bounds) if bounds and claim.kind == "trained" else None,
+            "interval": list(bounds) if bounds and claim.kind != "exact" else None,
             "verdict": verdict(claim.criterion, values) if judged else NOT_JUDGED,
             "chapter": self.chapter,
             "bounds": claim.criterion.to_bounds(),
@@ -383,6 +456,27 @@ class Ledger:
         """Judge a claim and show it, its data attached to the notebook. Raises as :meth:`entry`."""
         entry = self.entry(id, measurements)
         _display({"text/markdown": describe(entry), MIME: entry})
+
+    def column(self, mode: str, shares: Mapping[str, Mapping[int, float]]) -> None:
+        """Judge the cells of one mode and show them as a table, their data attached.
+
+        Parameters
+        ----------
+        mode
+            The column.
+        shares
+            By remedy, the share that each seed keeps.
+
+        Raises
+        ------
+        ValueError
+            For remedies other than those declared for the mode; else as :meth:`entry`.
+        """
+        cells = {c.remedy: c.id for c in self.claims.values() if (c.kind, c.mode) == ("cell", mode)}
+        if set(shares) != set(cells):
+            raise ValueError(f"shares must be of the remedies {list(cells)}; got {list(shares)}")
+        entries = [self.entry(cells[remedy], values) for remedy, values in shares.items()]
+        _display({"text/markdown": tabulate(entries), COLUMN_MIME: {"cells": entries}})
 
     def close(self) -> None:
         """Check that every declared claim was judged.
@@ -427,6 +521,26 @@ def describe(entry: Mapping[str, Any]) -> str:
             f"- Measured: {measured}",
         ]
     )
+
+
+def tabulate(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the entries of cells as a Markdown table.
+
+    Examples
+    --------
+    >>> ledger = Ledger("demo", dataset="digits", steps=400, seeds=5, first_seed=0)
+    >>> id = ledger.cell("complete", "hope", measure="the spread", expected="not prevented")
+    >>> print(tabulate([ledger.entry(id, dict.fromkeys(range(5), 0.25))]))
+    | remedy | share kept, lowest to highest | outcome |
+    |:--|:--|:--|
+    | hope | 0.25 (0.25 to 0.25) | not prevented |
+    """
+    lines = ["| remedy | share kept, lowest to highest | outcome |", "|:--|:--|:--|"]
+    for entry in entries:
+        low, high = min(entry["measurements"]), max(entry["measurements"])
+        share = f"{entry['mean']:.2f} ({low:.2f} to {high:.2f})"
+        lines.append(f"| {entry['remedy']} | {share} | {entry['verdict']} |")
+    return "\n".join(lines)
 
 
 def say(text: str) -> None:

@@ -27,6 +27,7 @@ from repcollapse import _checks
 MIME = "application/vnd.repcollapse.figure+json"
 CELL_MIME = "application/vnd.repcollapse.cell+json"
 DPI = 160
+CELL_LIMITS = (-1.14, 1.14)  # the unit circle, with room for the width of its line and of a point
 
 # Okabe & Ito's palette: told apart under the common forms of colour blindness, and legible on
 # both backgrounds. A method keeps its colour throughout the book.
@@ -341,16 +342,17 @@ def flipbook(
     _emit(figs, labels, name=name, alt=alt, caption=caption)
 
 
-def cell(claim: str, z: Any, labels: Any) -> None:
-    """Show a claim's embeddings as the small picture that stands for it in the book's matrix.
+def cell(id: str, z: Any, labels: Any) -> None:
+    """Show embeddings as the small picture that stands for a claim or a cell in the book's matrix.
 
-    The unit embeddings about their mean, in the two directions in which they vary most, on axes
-    that are the same for every claim: a complete collapse is a dot, one direction is a line.
+    The unit embeddings, seen along the two directions in which they vary most. Seen along any two
+    directions a unit vector is within the unit circle, so the circle is the frame of every picture
+    and holds every point. A complete collapse is a dot, one direction is a line.
 
     Parameters
     ----------
-    claim
-        Identifier of a claim that has a place in the matrix.
+    id
+        Identifier of a claim that has a place in the matrix, or of a cell.
     z
         Embeddings, shape (N, D), of one seed.
     labels
@@ -365,18 +367,22 @@ def cell(claim: str, z: Any, labels: Any) -> None:
 
     matrix = _checks.as_matrix("z", z)
     classes = _checks.as_labels("labels", labels, len(matrix)).cpu().numpy()
-    rows = F.normalize(matrix.detach().double().cpu(), dim=1)
-    centred = F.pad(rows - rows.mean(dim=0), (0, 1))  # a second direction even where D = 1
-    points = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T).numpy()
+    rows = F.pad(F.normalize(matrix.detach().double().cpu(), dim=1), (0, 1))  # two, even if D = 1
+    centred = rows - rows.mean(dim=0)
+    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+    reach = float((centred @ directions).norm(dim=1).max())
+    points = (rows @ directions).numpy()
     hues = np.array(sns.color_palette("husl", int(classes.max()) + 1))
     fig, ax = plt.subplots(figsize=(0.9, 0.9))
-    ax.scatter(points[:, 0], points[:, 1], c=hues[classes], s=5, linewidths=0)
-    ax.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xticks=[], yticks=[])
+    ax.add_patch(
+        plt.Circle((0, 0), 1.08, fill=False, edgecolor=LIGHT["rule"], linewidth=0.8, zorder=0)
+    )
+    ax.scatter(points[:, 0], points[:, 1], c=hues[classes], s=4, linewidths=0)
+    ax.set(xlim=CELL_LIMITS, ylim=CELL_LIMITS, aspect="equal", xticks=[], yticks=[])
     ax.grid(visible=False)
     sns.despine(ax=ax, left=True, bottom=True)
-    reach = float(np.abs(points).max())
-    alt = f"Embeddings in their two main directions, at most {reach:.2f} of 1 from the mean"
-    record = {"claim": claim, "alt": alt, "light": _png(fig), "dark": _png(fig, dark=True)}
+    alt = f"Unit embeddings along their two main directions, at most {reach:.2f} from their mean"
+    record = {"id": id, "alt": alt, "light": _png(fig), "dark": _png(fig, dark=True)}
     plt.close(fig)
     display({"image/png": record["light"], "text/plain": alt, CELL_MIME: record}, raw=True)
 

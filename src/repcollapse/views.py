@@ -157,7 +157,8 @@ class ViewBank:
         second = (first + step) % self.n_views
         flat = self.views.flatten(0, 1)
         picks = (rows * self.n_views + torch.stack([first, second])).to(self.device)
-        return flat[picks[0]], flat[picks[1]]
+        view_a, view_b = flat.index_select(0, picks.flatten()).chunk(2)
+        return view_a, view_b
 
     def select(self, rows: Tensor) -> ViewBank:
         """Return the bank of the images `rows` alone, by index, standardised as before.

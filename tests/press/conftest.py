@@ -11,7 +11,7 @@ import pytest
 
 from press.execute import Cost, Executed
 from press.ledger import Claim, parse
-from press.outputs import CELL, CLAIM, FIGURE
+from press.outputs import CELL, CLAIM, COLUMN, FIGURE
 from press.project import Project
 from repcollapse import evidence
 
@@ -25,6 +25,11 @@ BELOW = evidence.every_seed(below=0.01)
 MEASURED = {
     "reproduced": [0.001, 0.002, 0.003, 0.001, 0.003],
     "not reproduced": [0.001, 0.002, 0.003, 0.001, 0.023],
+}
+KEPT = {
+    "prevented": [0.9, 0.8, 1.1, 0.7, 0.95],
+    "reduced": [0.9, 0.2, 0.6, 0.7, 0.95],
+    "not prevented": [0.1, 0.2, -0.1, 0.3, 0.0],
 }
 
 Cell = dict[str, Any]
@@ -98,13 +103,34 @@ class Maker:
             "bounds": BELOW.to_bounds(),
         } | changes
 
-    def cell_output(self, claim: str) -> Record:
-        record = {"claim": claim, "alt": "A dot", "light": PNG, "dark": PNG}
+    def grid_cell(self, mode: str, remedy: str, **changes: Any) -> Record:
+        """What a chapter records of a cell of the matrix."""
+        values = changes.pop("measurements", KEPT["prevented"])
+        return self.claim_record(
+            f"{mode}-{remedy}",
+            **{
+                "kind": "cell",
+                "mode": mode,
+                "remedy": remedy,
+                "measurements": values,
+                "criterion": str(evidence.thirds()),
+                "bounds": evidence.thirds().to_bounds(),
+                "expected": "prevented",
+                "verdict": evidence.verdict(evidence.thirds(), values),
+            }
+            | changes,
+        )
+
+    def cell_output(self, identifier: str) -> Record:
+        record = {"id": identifier, "alt": "A dot", "light": PNG, "dark": PNG}
         return self.display({"image/png": PNG, CELL: record})
 
     def claim_output(self, identifier: str = "a-claim", **changes: Any) -> Record:
         record = self.claim_record(identifier, **changes)
         return self.display({"text/markdown": "a claim", CLAIM: record})
+
+    def column_output(self, *cells: Record) -> Record:
+        return self.display({"text/markdown": "a table", COLUMN: {"cells": list(cells)}})
 
     def claim(self, identifier: str = "a-claim", **changes: Any) -> Claim:
         return parse(self.claim_record(identifier, **changes), "01_one", "One")

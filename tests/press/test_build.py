@@ -27,7 +27,7 @@ INDEX = """\
 
 See {numref}`a-figure`, [the film](#film) and {glue:text}`notebooks/01_one.ipynb::answer:s`.
 
-<!-- press:matrix -->
+<!-- press:places -->
 """
 REFERENCES = """\
 @article{someone2021, author = {Someone, Ada}, title = {On collapse}, journal = {J}, year = {2021}}
@@ -107,9 +107,10 @@ def test_a_book_is_built_kept_and_left_alone_by_failures(
     index = BeautifulSoup((book.html / "index.html").read_text(), "html.parser")
     assert "forty-two" in index.get_text()
     link = index.select_one('a[href="notebooks/01_one.html#claim-a-claim"]')
-    assert link.get_text().strip() == "prevented"
-    assert [image["class"][0] for image in link.find_all("img")] == ["only-light", "only-dark"]
-    assert {image["alt"] for image in link.find_all("img")} == {"A dot"}
+    place = link.find_parent("li")
+    assert place.get_text().strip() == "negatives: complete collapse prevented"
+    assert [image["class"][0] for image in place.find_all("img")] == ["only-light", "only-dark"]
+    assert {image["alt"] for image in place.find_all("img")} == {"A dot"}
     assert "Colab" not in index.get_text()
     (entry,) = json.loads((book.html / "ledger.json").read_text())
     assert entry["id"] == "a-claim"

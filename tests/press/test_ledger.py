@@ -265,22 +265,129 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
         assert part in card
 
 
-def test_the_matrix_links_modes_and_remedies_to_claims(make: Any) -> None:
+def test_claims_with_a_place_are_listed_by_chapter(make: Any) -> None:
     claims = [
         make.claim("a", mode="complete", remedy="negatives", outcome="prevented"),
         make.claim(
             "b", mode="complete", remedy="negatives", outcome="prevented", verdict="not reproduced"
         ),
-        make.claim("c", mode="dimensional", remedy="variance", outcome="not prevented"),
         make.claim("d"),
+        replace(
+            make.claim("c", mode="dimensional", remedy="variance", outcome="not prevented"),
+            notebook="02_two",
+            title="Two",
+        ),
     ]
-    assert ledger.matrix(claims, pictured={"a"}).splitlines() == [
-        "| remedy | complete | dimensional |",
-        "|:--|:--|:--|",
-        "| **negatives** | [{rc-cell}`a` prevented](#claim-a) "
-        "[prevented? not reproduced](#claim-b) | not tested |",
-        "| **variance** | not tested | [not prevented](#claim-c) |",
+    listed = [line for line in ledger.places(claims, pictured={"a"}).splitlines() if line]
+    assert listed == [
+        "::::{div} rc-places",
+        "**One**",
+        "- {rc-cell}`a` [negatives](#claim-a): complete collapse prevented",
+        "- [negatives](#claim-b): complete collapse prevented? not reproduced",
+        "**Two**",
+        "- [variance](#claim-c): dimensional collapse not prevented",
+        "::::",
     ]
+    assert ledger.places([make.claim("d")], pictured=set()) == ""
+
+
+# --- cells of the matrix
+
+
+def grid(make: Any, *cells: dict[str, Any]) -> list[ledger.Claim]:
+    return [ledger.parse(cell, "01_one", "One") for cell in cells]
+
+
+def test_the_matrix_has_a_row_a_remedy_and_a_column_a_mode(make: Any) -> None:
+    low = [0.1, 0.2, 0.1, 0.0, 0.3]
+    cells = grid(
+        make,
+        make.grid_cell("complete", "nothing", measurements=low, expected="not prevented"),
+        make.grid_cell("complete", "variance"),
+        make.grid_cell("shortcut", "nothing", verdict="not judged"),
+        make.grid_cell("shortcut", "variance"),
+    )
+    text = ledger.matrix([make.claim(), *cells])
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == "| remedy | complete | shortcut |"
+    assert rows[2] == (
+        "| **nothing** | [{rc-cell}`complete-nothing` {rc-outcome}`not prevented`]"
+        "(#chapter-column-complete) | [{rc-cell}`shortcut-nothing` {rc-outcome}`not judged`]"
+        "(#chapter-column-shortcut) |"
+    )
+    assert rows[3].startswith("| **variance** |") and len(rows) == 4
+    with pytest.raises(PressError, match="no cell for 'variance' in the column 'shortcut'"):
+        ledger.matrix(cells[:3])
+    assert ledger.matrix([make.claim()]) == ""
+
+
+def test_gather_reads_columns(make: Any, executed: Any) -> None:
+    column = make.column_output(make.grid_cell("complete", "a"), make.grid_cell("complete", "b"))
+    outputs = [column, make.claim_output()]
+    chapter = executed("01_one", make.markdown("# One"), make.code("", outputs=outputs))
+    assert [(c.id, c.kind) for c in ledger.gather([chapter])] == [
+        ("a-claim", "trained"),
+        ("complete-a", "cell"),
+        ("complete-b", "cell"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["expected", "verdict"])
+def test_a_verdict_of_a_claim_is_no_outcome(make: Any, name: str) -> None:
+    with pytest.raises(PressError, match=rf"has {name} 'reproduced', expected one of 'prevented'"):
+        grid(make, make.grid_cell("complete", "a", **{name: "reproduced"}))
+    with pytest.raises(PressError, match=rf"has {name} 'prevented', expected one of 'reproduced'"):
+        make.claim(**{name: "prevented"})
+
+
+@pytest.mark.parametrize(
+    ("there", "outcome"),
+    [
+        ([0.9, 0.8, 1.1, 0.7, 0.95], "prevented"),
+        ([0.9, 0.8, 1.1, 0.6, 0.95], "reduced"),
+        ([0.1, 0.2, 0.1, 0.0, 0.3], "reduced"),
+    ],
+)
+def test_the_outcome_of_a_cell_is_that_of_all_blocks(
+    make: Any, tmp_path: Path, there: list[float], outcome: str
+) -> None:
+    """And where it is not the expected one, the build has something to say."""
+    block = make.grid_cell("complete", "a", seeds=SEEDS, measurements=there)
+    write_block(tmp_path, 100, block)
+    (cell,) = ledger.add_blocks(grid(make, make.grid_cell("complete", "a")), tmp_path)
+    assert cell.verdict == outcome
+    assert [block.measurements for block in cell.blocks][1] == there
+    said = ledger.surprises([cell])
+    assert bool(said) == (outcome != "prevented")
+    if said:
+        assert said[0].startswith(f"cell 'complete-a' (01_one.ipynb) is {outcome}, expected prev")
+
+
+def test_a_block_of_a_cell_is_checked_and_needed(make: Any, tmp_path: Path) -> None:
+    cells = grid(make, make.grid_cell("complete", "a"))
+    write_block(tmp_path, 100)
+    with pytest.raises(PressError, match=r"'complete-a' is not in .*run `make replicate"):
+        ledger.add_blocks(cells, tmp_path)
+    write_block(tmp_path, 100, make.grid_cell("complete", "a", seeds=SEEDS, verdict="reduced"))
+    with pytest.raises(PressError, match="records the verdict 'reduced', its measurements give"):
+        ledger.add_blocks(cells, tmp_path)
+
+
+def test_a_replication_holds_the_cells(make: Any, project: Project) -> None:
+    cell = replace(grid(make, make.grid_cell("complete", "a"))[0], seeds=SEEDS)
+    path = ledger.write_replication(project, 100, [cell])
+    assert list(ledger.read_replication(path)) == ["complete-a"]
+
+
+def test_cells_are_counted_and_tabulated_apart(make: Any) -> None:
+    cells = grid(make, make.grid_cell("complete", "a"), make.grid_cell("complete", "b"))
+    text = ledger.summary([make.claim(), *cells])
+    assert text.startswith("**1** claims: **1** reproduced.")
+    assert text.endswith("**2** cells of the matrix are measured.")
+    page = ledger.page([make.claim(), *cells])
+    assert page.count("(ledger-column-complete)=") == 1
+    assert "| b | 0.89 (0.70 to 1.10) | prevented |" in page
+    assert "ledger-complete-a" not in page
 
 
 def test_the_page_groups_by_chapter_and_links_to_the_cell(make: Any) -> None:

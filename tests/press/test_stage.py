@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from press import ledger
 from press.imports import text_of
 from press.project import PressError, Project
 from press.stage import (
@@ -213,13 +214,45 @@ def test_a_cell_of_the_matrix_becomes_two_files_and_leaves_the_page(
     assert stage_notebooks([chapter], [claim], target) == {}
     names = sorted(path.name for path in (target / "figures").iterdir())
     assert names == [f"cell-a-claim{end}" for end in ("-dark.png", "-light.png", ".json")]
-    assert json.loads((target / "figures" / "cell-a-claim.json").read_text()) == {"alt": "A dot"}
+    about = json.loads((target / "figures" / "cell-a-claim.json").read_text())
+    frame = {"label": "", "light": "cell-a-claim-light.png", "dark": "cell-a-claim-dark.png"}
+    assert about == {"alt": "A dot", "width": 72, "frames": [frame]}
     page = json.loads((target / "notebooks" / "01_one.ipynb").read_text())
     assert [len(c.get("outputs", [])) for c in page["cells"]] == [0, 0, 0]
     assert "(claim-a-claim)=" in text_of(page["cells"][2])
-    (target / "index.md").write_text("<!-- press:matrix -->")
+    (target / "index.md").write_text("<!-- press:places -->")
     fill_placeholders(target, [claim], {})
-    assert "[{rc-cell}`a-claim` prevented](#claim-a-claim)" in (target / "index.md").read_text()
+    text = (target / "index.md").read_text()
+    assert "- {rc-cell}`a-claim` [negatives](#claim-a-claim): complete collapse prevented" in text
+
+
+def test_a_column_of_cells_becomes_a_table_that_the_matrix_links_to(
+    make: Any, executed: Any, tmp_path: Path
+) -> None:
+    record = make.grid_cell("complete", "negatives")
+    cell = ledger.parse(record, "01_one", "One")
+    outputs = [make.column_output(record), make.cell_output(cell.id)]
+    chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=outputs))
+    target = tmp_path / "target"
+    target.mkdir()
+    stage_notebooks([chapter], [cell], target)
+    page = json.loads((target / "notebooks" / "01_one.ipynb").read_text())
+    table = text_of(page["cells"][2])
+    assert table.startswith("(chapter-column-complete)=\n")
+    assert "| negatives | 0.89 (0.70 to 1.10) | prevented |" in table
+    (target / "index.md").write_text("<!-- press:matrix -->")
+    fill_placeholders(target, [cell], {})
+    link = "[{rc-cell}`complete-negatives` {rc-outcome}`prevented`](#chapter-column-complete)"
+    assert link in (target / "index.md").read_text()
+
+
+def test_a_cell_without_a_picture_is_refused(make: Any, executed: Any, tmp_path: Path) -> None:
+    record = make.grid_cell("complete", "negatives")
+    column = make.code("x", outputs=[make.column_output(record)])
+    chapter = executed("01_one", make.markdown("# One"), column)
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match=r"no figures.cell shows .* complete-negatives"):
+        stage_notebooks([chapter], [ledger.parse(record, "01_one", "One")], tmp_path / "target")
 
 
 def test_a_place_in_the_matrix_without_a_picture_is_refused(
@@ -241,23 +274,23 @@ def test_a_cell_of_no_claim_in_the_matrix_is_refused(
     outputs = [make.cell_output(claim.id)]
     chapter = executed("01_one", make.markdown("# One"), make.code("x", outputs=outputs))
     (tmp_path / "target").mkdir()
-    with pytest.raises(PressError, match=r"01_one.*drawn for 'a-claim', which is no claim of this"):
+    with pytest.raises(PressError, match=r"01_one.*drawn for 'a-claim', which is no cell and"):
         stage_notebooks([chapter], [claim], tmp_path / "target")
 
 
 def test_placeholders_are_filled(make: Any, tmp_path: Path) -> None:
     (tmp_path / "book").mkdir()
-    (tmp_path / "index.md").write_text("<!-- press:figure film -->\n\n<!-- press:matrix -->")
+    (tmp_path / "index.md").write_text("<!-- press:figure film -->\n\n<!-- press:places -->")
     (tmp_path / "book" / "ledger.md").write_text("<!-- press:summary -->\n<!-- press:ledger -->")
     claim = make.claim(mode="complete", remedy="negatives", outcome="prevented")
     film = {"name": "film", "caption": "It moves."}
     fill_placeholders(tmp_path, [claim], {"film": film})
     index = (tmp_path / "index.md").read_text()
     assert ":name: film-again\n:autoplay:" in index
-    assert "[prevented](#claim-a-claim)" in index
-    ledger = (tmp_path / "book" / "ledger.md").read_text()
-    assert "**1** claims" in ledger
-    assert "(ledger-a-claim)=" in ledger
+    assert "[negatives](#claim-a-claim): complete collapse prevented" in index
+    page = (tmp_path / "book" / "ledger.md").read_text()
+    assert "**1** claims" in page
+    assert "(ledger-a-claim)=" in page
 
 
 @pytest.mark.parametrize("text", ["<!-- press:matrx -->", "<!-- press:figure nowhere -->"])
