@@ -15,7 +15,7 @@ from press.project import Project
 
 GIVEN = os.environ.get("REPCOLLAPSE_DATA")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
