@@ -15,7 +15,7 @@ from pathlib import Path
 
 from press.imports import files_behind, package_files
 
-DEFAULT_LIMIT = 600.0
+DEFAULT_LIMIT = 1200.0
 # MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
 UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
 
