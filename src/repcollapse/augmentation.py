@@ -1,146 +1,74 @@
-"""Augmented views of photographs: SimCLR's recipe without blur.
+"""Augmented views of photographs: SimCLR's recipe without blur, made by Kornia.
 
 In two halves: :func:`draw` draws the parameters of a batch, on the CPU, and :func:`augment` is a
 pure function of images and parameters, on any device. So a bank can tell what was done to each
-view, and each of several processes can render its slice of a batch that all have drawn. For equal
-parameters the views are Kornia's.
+view, and each of several processes can render its slice of a batch that all have drawn.
 """
 
 from __future__ import annotations
 
-import math
+import functools
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-AREA = (0.2, 1.0)
-RATIO = (3 / 4, 4 / 3)
-ATTEMPTS = 10
-FLIP = 0.5
-STRENGTH = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-JITTER = 0.8
-GREY = 0.2
-LUMA = (0.299, 0.587, 0.114)
+FACTORS = ("x", "y", "scale", "flip", "grey")
+
+# Kornia draws these once a call, all others for every image.
+_SHARED = ("order", "forward_input_shape")
 
 
-def draw(count: int, size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
+@functools.cache  # they keep nothing that counts: parameters are always given
+def _steps(size: tuple[int, int]) -> dict[str, Any]:
+    from kornia import augmentation as kornia
+
+    return {
+        "crop": kornia.RandomResizedCrop(size, scale=(0.2, 1.0), cropping_mode="resample"),
+        "flip": kornia.RandomHorizontalFlip(p=0.5),
+        "jitter": kornia.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        "grey": kornia.RandomGrayscale(p=0.2),
+    }
+
+
+def draw(
+    count: int, size: tuple[int, int], generator: torch.Generator, *, side: int | None = None
+) -> dict[str, Tensor]:
     """Return the parameters of `count` views of images of `size` (H, W).
 
-    Returns
-    -------
-    dict
-        `crop` (count, 4): left, top, width and height in pixels; `flip` and `grey`, booleans;
-        `brightness`, `contrast` and `saturation`, factors; `hue`, in turns; `order` (count, 4), in
-        which the four are applied, one order for all, as Kornia has one a call.
+    The views are `side` pixels high and wide, by default as the images are. The parameters are
+    Kornia's, named `step.parameter`, each with a row a view, so that rows can be picked.
     """
-    drawn = {"crop": _crops(count, size, generator)}
-    drawn["flip"] = torch.rand(count, generator=generator) < FLIP
-    jittered = torch.rand(count, generator=generator) < JITTER
-    for name, strength in STRENGTH.items():
-        neutral = 0.0 if name == "hue" else 1.0
-        change = (2 * torch.rand(count, generator=generator) - 1) * strength
-        drawn[name] = neutral + torch.where(jittered, change, 0.0)
-    drawn["grey"] = torch.rand(count, generator=generator) < GREY
-    drawn["order"] = torch.randperm(len(STRENGTH), generator=generator).expand(count, -1)
+    drawn = {}
+    shape, seen = torch.Size([count, 3, *size]), size if side is None else (side, side)
+    with torch.random.fork_rng(devices=[]):  # Kornia knows the global generator only
+        torch.set_rng_state(generator.get_state())
+        for name, step in _steps(seen).items():
+            for key, values in step.forward_parameters(shape).items():
+                drawn[f"{name}.{key}"] = values.expand(count, -1) if key in _SHARED else values
+            shape = torch.Size([count, 3, *seen])
+        generator.set_state(torch.get_rng_state())
     return drawn
 
 
-def _crops(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Draw areas and aspect ratios until a crop fits, ten times at most; else the whole image."""
-    height, width = size
-    share, tilt = torch.rand(2, count, ATTEMPTS, generator=generator)
-    area = (AREA[0] + share * (AREA[1] - AREA[0])) * height * width
-    low, high = (math.log(bound) for bound in RATIO)
-    ratio = torch.exp(low + tilt * (high - low))
-    widths, heights = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
-    fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
-    first = fits.int().argmax(dim=1, keepdim=True)
-    found = fits.any(dim=1)
-    wide = torch.where(found, widths.gather(1, first)[:, 0], float(width))
-    tall = torch.where(found, heights.gather(1, first)[:, 0], float(height))
-    x, y = torch.rand(2, count, generator=generator)
-    left = (x * (width - wide + 1)).floor()
-    top = (y * (height - tall + 1)).floor()
-    return torch.stack([left, top, wide, tall], dim=1)
+def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+    """Return the views of (N, 3, H, W) `images` in [0, 1], row i by row i of what was drawn."""
+    height, width = drawn["crop.output_size"][0].tolist()
+    for name, step in _steps((height, width)).items():
+        own = {key.split(".")[1]: v for key, v in drawn.items() if key.startswith(f"{name}.")}
+        images = step(images, params=own | {key: own[key][0] for key in _SHARED if key in own})
+    return images
 
 
-def augment(images: Tensor, drawn: dict[str, Tensor], *, side: int | None = None) -> Tensor:
-    """Return the views of (N, 3, H, W) `images` in [0, 1], row i by row i of what was drawn.
+def factors(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what was done to each view, by the names in `FACTORS`.
 
-    They are `side` pixels high and wide, by default as the images are.
+    `x` and `y` of the crop's centre, the image reaching from -1 to 1; `scale`, the crop's share of
+    the image's area; `flip` and `grey`, 1 where it was done and else 0.
     """
-    order = drawn["order"][0].tolist() if len(images) else []
-    drawn = {name: values.to(images.device) for name, values in drawn.items() if name != "order"}
-    size = tuple(images.shape[-2:]) if side is None else (side, side)
-    views = _cropped(images, drawn["crop"].to(images.dtype), drawn["flip"], size)
-    names = list(STRENGTH)
-    for step in order:
-        factor = drawn[names[step]].to(images.dtype)[:, None, None, None]
-        views = _STEPS[names[step]](views, factor)
-    return torch.where(drawn["grey"][:, None, None, None], _luma(views), views).clamp(0, 1)
-
-
-def centre(crop: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return x and y of the centres of crops, an image of `size` reaching from -1 to 1."""
-    (height, width), (left, top, wide, tall) = size, crop.unbind(dim=1)
-    return (2 * left + wide - 1) / (width - 1) - 1, (2 * top + tall - 1) / (height - 1) - 1
-
-
-def _cropped(images: Tensor, crop: Tensor, flip: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Cut, resize to `size`, bilinearly from corner to corner, and flip."""
-    height, width = images.shape[-2:]
-    wide, tall = crop[:, 2], crop[:, 3]
-    x, y = centre(crop, (height, width))
-    across = torch.where(flip, -1, 1) * (wide - 1) / (width - 1)
-    down = (tall - 1) / (height - 1)
-    zero = torch.zeros_like(x)
-    rows = torch.stack([across, zero, x, zero, down, y], dim=1).reshape(-1, 2, 3)
-    grid = F.affine_grid(rows, [*images.shape[:2], *size], align_corners=True)
-    # Beyond the border lies rounding only: a corner of 1 + 1e-7 must not fetch zeros.
-    return F.grid_sample(images, grid, align_corners=True, padding_mode="border")
-
-
-def _luma(images: Tensor) -> Tensor:
-    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
-    return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
-
-
-def _brightness(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).clamp(0, 1)
-
-
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    mean = _luma(images).mean(dim=(2, 3), keepdim=True)
-    return (images * factor + mean * (1 - factor)).clamp(0, 1)
-
-
-def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor + _luma(images) * (1 - factor)).clamp(0, 1)
-
-
-def _hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue, in HSV, keeping value and chroma."""
-    red, green, blue = images.unbind(dim=1)
-    value, largest = images.max(dim=1)
-    chroma = value - images.amin(dim=1)
-    divisor = torch.where(chroma > 0, chroma, 1)
-    sextant = torch.where(
-        largest == 0,
-        (green - blue) / divisor,
-        torch.where(largest == 1, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    )
-    turned = sextant + 6 * turns[:, 0]
-    channels = []
-    for offset in (5, 3, 1):  # red, green and blue are one function, a third of a turn apart
-        place = (turned + offset).remainder(6)
-        channels.append(value - chroma * torch.minimum(place, 4 - place).clamp(0, 1))
-    return torch.stack(channels, dim=1)
-
-
-_STEPS = {
-    "brightness": _brightness,
-    "contrast": _contrast,
-    "saturation": _saturation,
-    "hue": _hue,
-}
+    first, last = drawn["crop.src"][:, 0], drawn["crop.src"][:, 2]  # corner pixels, (x, y)
+    size = drawn["crop.input_size"].flip(dims=[1])
+    x, y = ((first + last) / (size - 1) - 1).unbind(dim=1)
+    scale = ((last - first + 1) / size).prod(dim=1)
+    done = (x, y, scale, drawn["flip.batch_prob"], drawn["grey.batch_prob"])
+    return dict(zip(FACTORS, done, strict=True))

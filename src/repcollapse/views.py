@@ -408,17 +408,13 @@ def _augmented(
             f"got shape {tuple(images.shape)}"
         )
     canvas = torch.empty(len(images), views, 3, side, side)
-    names = ("x", "y", "scale", "flip", "grey")
-    factors = {name: torch.empty(len(images), views) for name in names}
+    factors = {name: torch.empty(len(images), views) for name in augmentation.FACTORS}
     height, width = images.shape[-2:]
     for start in range(0, len(images), _CHUNK):
         rows = slice(start, start + _CHUNK)
         for view in range(views):
-            drawn = augmentation.draw(len(images[rows]), (height, width), generator)
-            canvas[rows, view] = augmentation.augment(images[rows], drawn, side=side)
-            crop = drawn["crop"]
-            x, y = augmentation.centre(crop, (height, width))
-            scale = crop[:, 2] * crop[:, 3] / (height * width)
-            for name, done in zip(names, (x, y, scale, drawn["flip"], drawn["grey"]), strict=True):
-                factors[name][rows, view] = done.float()
+            drawn = augmentation.draw(len(images[rows]), (height, width), generator, side=side)
+            canvas[rows, view] = augmentation.augment(images[rows], drawn)
+            for name, done in augmentation.factors(drawn).items():
+                factors[name][rows, view] = done
     return canvas, factors
