@@ -21,7 +21,7 @@ from repcollapse._checks import ArrayLike
 EPS = torch.finfo(torch.float64).eps
 BLOCK = 1024  # rows: a block of 512 dimensions then fits the second-level cache
 LARGEST, SMALLEST = 1e75, 1e-75  # of float64 entries: their fourth powers are normal numbers
-DOMINANT = 100.0
+ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -136,44 +136,48 @@ class Moments:
             values = _descending(self.scatter, noise)
             return _beyond(values, self.count - 1)
         energy = self.count * float(self.mean.square().sum())
-        if energy <= DOMINANT * float(self.scatter.diagonal().sum()):
-            plain = self.scatter + self.count * torch.outer(self.mean, self.mean)
-            return _beyond(_descending(plain, noise), self.count)
-        if energy == 0:
-            return torch.zeros_like(self.mean)
-        return _beyond(self._beside_the_mean(noise), self.count)
+        if energy > float(self.scatter.diagonal().sum()) / len(self.mean):
+            values = self._beside_the_mean(noise)
+            if values is not None:
+                return _beyond(values, self.count)
+        plain = self.scatter + self.count * torch.outer(self.mean, self.mean)
+        return _beyond(_descending(plain, noise), self.count)
 
-    def _beside_the_mean(self, noise: float) -> Tensor:
-        # The mean holds nearly everything. An eigensolver is exact to the rounding error of the
-        # largest eigenvalue, which is the mean's: the others are split off before. A reflection
-        # turns the mean into the first axis, ...
+    def _beside_the_mean(self, noise: float) -> Tensor | None:
+        """Return the plain eigenvalues where that of the mean stands out, or None.
+
+        An eigensolver is exact to the rounding error of the largest eigenvalue. Where that is the
+        mean's, the others would drown in it: it is split off before.
+        """
         norm = torch.linalg.vector_norm(self.mean)
+        # A reflection turns the mean into the first axis, ...
         mirror = self.mean / norm
-        sign = 1.0 if float(mirror[0]) < 0 else -1.0
-        mirror = mirror.clone()
-        mirror[0] -= sign
+        mirror[0] += 1.0 if float(mirror[0]) >= 0 else -1.0
         mirror = mirror / torch.linalg.vector_norm(mirror)
         half = self.scatter @ mirror
         inner = half - (mirror @ half) * mirror
         turned = self.scatter - 2 * (torch.outer(mirror, inner) + torch.outer(inner, mirror))
         top, edge, rest = turned[0, 0] + self.count * norm**2, turned[1:, 0], turned[1:, 1:]
-        # ... near which (1, p) is the leading eigenvector. Each iteration gains two digits.
+        # ... near which (1, p) is the leading eigenvector, found by power iteration.
         p = torch.zeros_like(edge)
-        for _ in range(10):
-            p = (edge + rest @ p) / (top + edge @ p)
-        largest = top + edge @ p
-        if len(p) == 0:
-            return largest[None]
+        for _ in range(ITERATIONS):
+            change = (edge + rest @ p) / (top + edge @ p) - p
+            p = p + change
+            if not bool((change.abs() > 4 * EPS).any()):
+                break
+        else:
+            return None
+        crossed, length = torch.outer(p, edge), float(p @ p)
         # The same matrix on the complement of (1, p), whose basis is (-p^T; I) (I + p p^T)^(-1/2).
-        crossed = torch.outer(p, edge)
         split = rest + top * torch.outer(p, p) - crossed - crossed.T
-        length = float(p @ p)
         if length > 0:
-            whiten = torch.eye(len(p), dtype=p.dtype, device=p.device) + torch.outer(p, p) * (
-                (1 / math.sqrt(1 + length) - 1) / length
-            )
-            split = whiten @ split @ whiten
-        return torch.cat([largest[None], _descending(split, noise)])
+            unit = p / math.sqrt(length)
+            left = split @ unit
+            shrink = 1 - 1 / math.sqrt(1 + length)
+            split = split - shrink * (torch.outer(left, unit) + torch.outer(unit, left))
+            split = split + shrink**2 * (unit @ left) * torch.outer(unit, unit)
+        others = _descending(split, noise) if len(p) else p
+        return torch.cat([(top + edge @ p)[None], others])
 
     def pack(self) -> Tensor:
         """Return everything as one float64 vector of 2 + 2 D + D^2 numbers, to send or to save."""

@@ -29,7 +29,7 @@ class IntrinsicDimension(NamedTuple):
 
 
 def intrinsic_dimension(
-    z: ArrayLike, *, discard: float = 0.1, resolution: float = 1e-6, first: int = 1
+    z: ArrayLike, *, discard: float = 0.1, resolution: float = 1e-6
 ) -> IntrinsicDimension:
     r"""Return the dimension by the two nearest neighbours (TwoNN).
 
@@ -51,8 +51,6 @@ def intrinsic_dimension(
         Rows nearer to one another than this share of the root mean square distance from the mean
         are one point, and so are equal rows: one pair of duplicates in ten rows would otherwise
         decide the answer.
-    first
-        What i counts from: 1 as in the source, 0 as in scikit-dimension.
 
     Returns
     -------
@@ -87,7 +85,6 @@ def intrinsic_dimension(
     if discard >= 1:
         raise ValueError(f"discard must be below 1; got {discard!r}")
     resolution = _checks.number("resolution", resolution, at_least=0)
-    first = _checks.integer("first", first, at_least=0, at_most=1)
     points = _distinct(matrix)
     n = len(points)
     if n > 1:
@@ -96,8 +93,8 @@ def intrinsic_dimension(
     if n < 3:
         return IntrinsicDimension(0.0 if n == 1 else math.nan, n, len(matrix) - n)
     log_ratio = (distances[:, 1] / distances[:, 0]).log().sort().values
-    share = torch.arange(first, n + first, dtype=torch.float64, device=points.device) / n
-    kept = min(int(n * (1 - discard)), n - first)
+    share = torch.arange(1, n + 1, dtype=torch.float64, device=points.device) / n
+    kept = min(int(n * (1 - discard)), n - 1)
     x, y = log_ratio[:kept], -torch.log1p(-share[:kept])
     squares = float(x @ x)
     return IntrinsicDimension(

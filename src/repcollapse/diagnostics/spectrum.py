@@ -109,7 +109,7 @@ def stable_rank(z: ArrayLike) -> float:
 
 
 def participation_ratio(z: ArrayLike, *, unbiased: bool | str = False) -> float:
-    r"""Return :math:`(\operatorname{tr} C)^2 / \operatorname{tr} C^2`: how many directions are used.
+    r"""Return :math:`(\operatorname{tr} C)^2 / \operatorname{tr} C^2`: directions in use.
 
     With the covariance C of the sample this is :math:`(\sum_k \lambda_k)^2 / \sum_k \lambda_k^2`,
     which few samples bias low. Unbiased, it is the ratio of estimates of numerator and denominator
