@@ -8,7 +8,6 @@ holds one block of rows in float64 beside the D x D result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,9 @@ from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 
 EPS = torch.finfo(torch.float64).eps
-BLOCK = 1024  # rows: a block of 512 dimensions then fits the second-level cache
+# Rows are cast, shifted and summed over in pieces that stay in the second-level cache. Products are
+# taken of a block of several: a rank-k update becomes efficient from there on.
+PIECE, BLOCK = 256, 1024
 LARGEST, SMALLEST = 1e75, 1e-75  # of float64 entries: their fourth powers are normal numbers
 ITERATIONS = 100
 
@@ -72,8 +73,9 @@ class Moments:
         """
         matrix = as_rows("z", z)
         sums = _Sums(_centre(as_double(_sample(matrix))))
-        for rows in _blocks(matrix):
-            sums.add(rows)
+        for rows in matrix.detach().split(PIECE):
+            sums.room(len(rows)).copy_(rows)
+            sums.take(len(rows))
         return sums.moments()
 
     @classmethod
@@ -244,14 +246,15 @@ class EmbeddingMoments:
         if units:
             directions = _Sums(_centre(unit_rows(sample), dimension=matrix.shape[1]))
         scaled = matrix.dtype == torch.float64
-        for rows in _blocks(matrix):
+        for rows in matrix.detach().split(PIECE):
+            piece = plain.room(len(rows)).copy_(rows)
             if directions is None:
-                zero_rows += int((~rows.any(dim=1)).sum())
+                zero_rows += int((_length(piece, scaled=scaled) == 0).sum())
             else:
-                unit = _unit(rows, scaled=scaled)
-                zero_rows += len(rows) - len(unit)
-                directions.add(unit)
-            plain.add(rows)
+                directed = _unit(piece, scaled=scaled, out=directions.room(len(rows)))
+                zero_rows += len(rows) - directed
+                directions.take(directed)
+            plain.take(len(rows))
         return cls(plain.moments(), directions.moments() if directions else None, zero_rows)
 
     @classmethod
@@ -274,7 +277,7 @@ class EmbeddingMoments:
         """
         if not isinstance(other, EmbeddingMoments):
             raise TypeError(f"other must be EmbeddingMoments; got {type(other).__name__}")
-        units = None
+        units: Moments | None = None
         if self.units is not None and other.units is not None:
             units = self.units.merge(other.units)
         elif self.units is not other.units:
@@ -339,19 +342,32 @@ class _Sums:
         self.shift, self.count, self.fourth = shift, 0, 0.0
         self.sums = shift.new_zeros(2, len(shift))
         self.products = SymmetricSum(len(shift), shift.device)
+        self.block, self.filled = shift.new_empty(BLOCK, len(shift)), 0
 
-    def add(self, rows: Tensor) -> None:
-        """Take in a block of float64 rows, which is overwritten."""
-        rows -= self.shift
-        squares = torch.linalg.vector_norm(rows, dim=1).square()
-        self.count += len(rows)
-        self.sums += torch.stack([torch.ones_like(squares), squares]) @ rows
+    def room(self, rows: int) -> Tensor:
+        """Return where the next rows are to be written, at most a piece of them."""
+        return self.block[self.filled : self.filled + rows]
+
+    def take(self, rows: int) -> None:
+        """Take in the rows that were written there."""
+        piece = self.room(rows)
+        piece -= self.shift
+        squares = torch.linalg.vector_norm(piece, dim=1).square()
+        self.sums += torch.stack([torch.ones_like(squares), squares]) @ piece
         self.fourth += float(squares @ squares)
-        self.products.add(rows)
+        self.count += rows
+        self.filled += rows
+        if self.filled + PIECE > BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        self.products.add(self.block[: self.filled])
+        self.filled = 0
 
     def moments(self) -> Moments:
         if self.count == 0:
             return Moments.empty(len(self.shift), device=self.shift.device)
+        self.flush()
         total, third = self.sums
         step = total / self.count
         products = self.products.total()
@@ -409,18 +425,6 @@ def _sample(matrix: Tensor) -> Tensor:
     return matrix[:: max(1, len(matrix) // BLOCK)]
 
 
-def _blocks(matrix: Tensor) -> Iterator[Tensor]:
-    """Yield the rows in float64, a block at a time, in one buffer that the caller may overwrite."""
-    matrix = matrix.detach()
-    device = torch.device("cpu") if matrix.device.type == "mps" else matrix.device
-    buffer = torch.empty(
-        min(BLOCK, len(matrix)), matrix.shape[1], dtype=torch.float64, device=device
-    )
-    for start in range(0, len(matrix), BLOCK):
-        rows = matrix[start : start + BLOCK]
-        yield buffer[: len(rows)].copy_(rows)
-
-
 def as_rows(name: str, z: ArrayLike) -> Tensor:
     """Return `z` as a matrix of at least one row whose fourth powers float64 can hold."""
     matrix = _checks.as_matrix(name, z, min_rows=1)
@@ -442,16 +446,28 @@ def as_double(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor) -> Tensor:
     """Return the rows of `z` that are not zero, in float64 and with length one."""
-    return _unit(as_double(z), scaled=True)
+    rows = as_double(z)
+    unit = torch.empty_like(rows)
+    return unit[: _unit(rows, scaled=True, out=unit)]
 
 
-def _unit(rows: Tensor, *, scaled: bool) -> Tensor:
+def _unit(rows: Tensor, *, scaled: bool, out: Tensor) -> int:
+    """Write the unit rows of those that are not zero into the first rows of `out`; say how many."""
+    norms = _length(rows, scaled=scaled)
     if scaled:
         # Squares of very long and very short rows leave the range of float64.
-        largest = torch.linalg.vector_norm(rows, ord=math.inf, dim=1, keepdim=True)
-        rows = rows / largest.clamp(min=torch.finfo(rows.dtype).tiny)
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        rows = rows / norms.clamp(min=torch.finfo(rows.dtype).tiny)
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     keep = norms[:, 0] > 0
-    if bool(keep.all()):
-        return rows / norms
-    return rows[keep] / norms[keep]
+    kept = int(keep.sum())
+    if kept == len(rows):
+        torch.div(rows, norms, out=out)
+    else:
+        torch.div(rows[keep], norms[keep], out=out[:kept])
+    return kept
+
+
+def _length(rows: Tensor, *, scaled: bool) -> Tensor:
+    """Return a length of each row, shape (n, 1), that is 0 for rows of zeros alone."""
+    # Squares of the shortest float64 rows are 0. The largest entry takes five times as long.
+    return torch.linalg.vector_norm(rows, ord=math.inf if scaled else 2, dim=1, keepdim=True)
