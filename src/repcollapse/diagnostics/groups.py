@@ -104,8 +104,9 @@ class GroupedMoments:
         shift = other.means - means[theirs]
         # A group that is new to these has no distance to itself.
         shift[counts[theirs] == 0] = 0.0
-        share = (other.counts / joined[theirs]).to(shift)[:, None]
-        weight = (counts[theirs] * other.counts / joined[theirs]).to(shift)[:, None]
+        # Torch divides integers in its default precision, not in that of the means.
+        share = (other.counts.double() / joined[theirs]).to(shift)[:, None]
+        weight = counts[theirs].to(shift)[:, None] * share
         scatter = SymmetricSum(shift.shape[1], shift.device)
         scatter.add(weight.sqrt() * shift)
         known = (counts[theirs] > 0).to(shift.device)[:, None]

@@ -139,9 +139,9 @@ class Moments:
             return _beyond(values, self.count - 1)
         energy = self.count * float(self.mean.square().sum())
         if energy > float(self.scatter.diagonal().sum()) / len(self.mean):
-            values = self._beside_the_mean(noise)
-            if values is not None:
-                return _beyond(values, self.count)
+            split = self._beside_the_mean(noise)
+            if split is not None:
+                return _beyond(split, self.count)
         plain = self.scatter + self.count * torch.outer(self.mean, self.mean)
         return _beyond(_descending(plain, noise), self.count)
 
