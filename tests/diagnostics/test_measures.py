@@ -69,7 +69,7 @@ MEASURES = {
     "cev_auc_unit": (lambda z: cev_auc(z, rows="unit"), "sor"),
     "alpha_req": (lambda z: alpha_req(z).alpha, "sto"),
     "offdiagonal": (lambda z: offdiagonal_correlation(z).value, "st"),
-    "lidar": (lambda z: lidar(z, GROUPS), "to"),
+    "lidar": (lambda z: lidar(z, GROUPS, delta=0.1), "to"),
     "dimension": (lambda z: intrinsic_dimension(z).value, "sto"),
     "coding_rate": (coding_rate, "sor"),
     "nc1": (lambda z: neural_collapse(z, LABELS).nc1, "sto"),
