@@ -35,7 +35,7 @@ from repcollapse.diagnostics import (
     srank,
     uniformity,
 )
-from repcollapse.diagnostics.spectrum import rankme_of
+from repcollapse.diagnostics.spectrum import rankme_of, srank_of
 from repcollapse.objectives import epps_pulley
 
 few = settings(max_examples=30, deadline=None)
@@ -56,7 +56,7 @@ def falling(n=200, d=30, seed=0):
     return randn(n, d, seed=seed) * np.arange(1, d + 1) ** -0.5
 
 
-GROUPS = np.tile(np.arange(50), 4)
+GROUPS = falling()[:, 0].argsort().argsort() // 4  # views agree in one feature
 LABELS = np.arange(200) % 7
 MEASURES = {
     # name: measure, and what it is invariant to: scale, translation, rotation, scale of rows
@@ -166,6 +166,9 @@ def test_equal_directions():
     z[:, :5] = CROSS
     assert srank(z) == 5
     assert srank(z, delta=0.5) == 3
+    # Exactly enough is enough.
+    assert [srank_of(torch.ones(8), 1 - k / 8) for k in range(1, 8)] == [*range(1, 8)]
+    assert [srank_of(torch.ones(10), 1 - k / 10) for k in range(1, 10)] == [*range(1, 10)]
     assert cev_auc(z[:, :5]) == pytest.approx(0.6)
     assert coding_rate(CROSS, normalised=True) == pytest.approx(1, rel=1e-12)
     assert coding_rate(CROSS) == pytest.approx(5 / 2 * math.log(3), rel=1e-12)

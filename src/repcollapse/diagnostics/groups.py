@@ -102,8 +102,6 @@ class GroupedMoments:
         means = self.means.new_zeros(len(keys), self.means.shape[1])
         means[mine] = self.means
         shift = other.means - means[theirs]
-        # A group that is new to these has no distance to itself.
-        shift[counts[theirs] == 0] = 0.0
         # Torch divides integers in its default precision, not in that of the means.
         share = (other.counts.double() / joined[theirs]).to(shift)[:, None]
         weight = counts[theirs].to(shift)[:, None] * share

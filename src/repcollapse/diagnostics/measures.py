@@ -154,7 +154,7 @@ def null_singular_values(n: int, dimension: int, *, center: bool = True) -> Tens
     --------
     >>> sigma = null_singular_values(6400, 64)
     >>> round(float(sigma[0] / sigma[-1]), 2)
-    1.2
+    1.21
     """
     n = _checks.integer("n", n, at_least=2)
     dimension = _checks.integer("dimension", dimension, at_least=1)

@@ -51,7 +51,8 @@ def singular_values(z: ArrayLike, *, center: bool = True) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> singular_values(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), center=False).tolist()
+    >>> sigma = singular_values(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), center=False)
+    >>> [round(value, 9) for value in sigma.tolist()]
     [4.0, 3.0]
     """
     matrix, scale = _in_range(_checks.as_matrix("z", z))
