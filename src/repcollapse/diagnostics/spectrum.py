@@ -561,6 +561,7 @@ def offdiagonal_correlation_of(moments: Moments) -> OffDiagonal:
     if k < 2:
         return OffDiagonal(math.nan, dead)
     scale = variance[live].sqrt()
-    correlation = moments.scatter[live][:, live] / torch.outer(scale, scale)
+    shared = moments.scatter[live][:, live] if dead else moments.scatter
+    correlation = shared / torch.outer(scale, scale)
     total = correlation.abs().sum() - correlation.diagonal().abs().sum()
     return OffDiagonal(min(max(float(total) / (k * (k - 1)), 0.0), 1.0), dead)
