@@ -99,9 +99,9 @@ def spectral() -> list[str]:
         "",
         f"The product itself ran at {rate:.0f} Gflop/s. It is torch's, a general product; a "
         "symmetric one",
-        "does half the work, so that 0.5 is the limit of this machine at equal efficiency. What else",
-        "runs on the machine takes cache, and costs the blocked update more than the plain product:",
-        "the best rounds are the least disturbed.",
+        "does half the work, so that 0.5 is the limit of this machine at equal efficiency. What",
+        "else runs on the machine takes cache, and costs the blocked update more than the plain",
+        "product: the best rounds are the least disturbed.",
         "",
     ]
     return lines

@@ -14,8 +14,8 @@ __version__ = version("repcollapse")
 
 _PARTS = frozenset(
     {
-        *("data", "diagnostics", "evidence", "figures", "methods", "networks"),
-        *("objectives", "pretraining", "training", "views"),
+        *("data", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
+        *("networks", "objectives", "pretraining", "training", "views"),
     }
 )
 

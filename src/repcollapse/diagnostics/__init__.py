@@ -22,8 +22,11 @@ from repcollapse.diagnostics.assignments import (
 from repcollapse.diagnostics.directions import (
     coding_rate,
     feature_std,
+    feature_std_of,
     mean_share,
     spread,
+    spread_of,
+    squared_deviations,
 )
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
@@ -46,6 +49,7 @@ from repcollapse.diagnostics.moments import (
     EmbeddingMoments,
     Moments,
     as_double,
+    unit_rows,
 )
 from repcollapse.diagnostics.neighbours import (
     IntrinsicDimension,
@@ -58,6 +62,7 @@ from repcollapse.diagnostics.pairs import (
     alignment,
     intraclass_correlation,
     uniformity,
+    uniformity_of,
 )
 from repcollapse.diagnostics.probes import (
     knn_accuracy,
@@ -68,6 +73,7 @@ from repcollapse.diagnostics.spectrum import (
     AlphaReQ,
     OffDiagonal,
     alpha_req,
+    both_singular_values,
     cev_auc,
     effective_rank,
     effective_rank_of,
@@ -158,19 +164,21 @@ def instruments(views: Tensor) -> dict[str, float]:
     (0.0, 0.0)
     """
     views = _checks.as_views("views", views)
-    z = as_double(views[0])
-    centred = singular_values(z)
+    first = as_double(views[0])
+    unit = unit_rows(first)
+    n, directed = len(first), squared_deviations(unit)
+    centred, plain = both_singular_values(views[0])
     return {
-        "zero_rows": float((z == 0).all(dim=1).sum()),
-        "raw_std": float(z.std(dim=0).mean()),
-        "feature_std": feature_std(z),
-        "spread": spread(z),
-        "mean_share": mean_share(z),
+        "zero_rows": float(n - len(unit)),
+        "raw_std": float((squared_deviations(first) * (n / (n - 1))).sqrt().mean()),
+        "feature_std": feature_std_of(directed),
+        "spread": spread_of(directed),
+        "mean_share": 1.0 - spread_of(directed) ** 2,
         "stable_rank": stable_rank_of(centred),
         "participation_ratio": participation_ratio_of(centred),
         "effective_rank": effective_rank_of(centred),
-        "rankme": rankme_of(singular_values(z, center=False)),
-        "alignment": alignment(z, as_double(views[1])),
-        "uniformity": uniformity(z),
+        "rankme": rankme_of(plain),
+        "alignment": alignment(first, as_double(views[1])),
+        "uniformity": uniformity_of(unit),
         "intraclass_correlation": intraclass_correlation(views),
     }

@@ -50,11 +50,7 @@ def feature_std(z: ArrayLike) -> float:
     >>> feature_std(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))  # rank one, yet it reads "healthy"
     1.0
     """
-    unit = unit_rows(_checks.as_matrix("z", z))
-    if len(unit) < 2:
-        return 0.0
-    std = unit.std(dim=0, correction=0)
-    return min(round(float(std.mean() * math.sqrt(unit.shape[1])), 15), 1.0)
+    return feature_std_of(squared_deviations(unit_rows(_checks.as_matrix("z", z))))
 
 
 def spread(z: ArrayLike) -> float:
@@ -88,12 +84,7 @@ def spread(z: ArrayLike) -> float:
     >>> spread(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     1.0
     """
-    unit = unit_rows(_checks.as_matrix("z", z))
-    if len(unit) < 2:
-        return 0.0
-    # Summed about the mean, not 1 - |mean|^2, which would cancel near collapse.
-    centred = unit - unit.mean(dim=0)
-    return min(math.sqrt(float(centred.square().sum()) / len(unit)), 1.0)
+    return spread_of(squared_deviations(unit_rows(_checks.as_matrix("z", z))))
 
 
 def mean_share(z: ArrayLike) -> float:
@@ -185,6 +176,32 @@ def coding_rate(z: ArrayLike, *, epsilon2: float = EPSILON2, normalised: bool = 
     return coding_rate_of(
         energies, n, epsilon2=epsilon2, dimension=dimension, normalised=normalised
     )
+
+
+# The measures themselves, of what several can share.
+
+
+def squared_deviations(rows: Tensor) -> Tensor:
+    """Return the mean square of each column about its mean, exactly 0 where it does not vary.
+
+    It is summed about the mean: the mean square less the squared mean would cancel near collapse.
+    Without rows it is 0.
+    """
+    if len(rows) == 0:
+        return rows.new_zeros(rows.shape[1])
+    centred = rows - rows[0]
+    centred -= centred.mean(dim=0)
+    return centred.square_().mean(dim=0)
+
+
+def feature_std_of(variances: Tensor) -> float:
+    """Return the feature standard deviation of the variances of the unit rows' columns."""
+    return min(round(float(variances.sqrt().mean() * math.sqrt(len(variances))), 15), 1.0)
+
+
+def spread_of(variances: Tensor) -> float:
+    """Return the spread of the variances of the unit rows' columns."""
+    return min(math.sqrt(float(variances.sum())), 1.0)
 
 
 def coding_rate_of(

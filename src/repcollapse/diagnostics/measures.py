@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.diagnostics.directions import coding_rate_of
+from repcollapse.diagnostics.directions import coding_rate_of, feature_std_of, spread_of
 from repcollapse.diagnostics.moments import EmbeddingMoments, Moments, as_rows
 from repcollapse.diagnostics.spectrum import (
     SHORTEST,
@@ -106,15 +106,12 @@ def _of_spectrum(sigma: Tensor) -> dict[str, float]:
 
 
 def _of_directions(units: Moments) -> dict[str, float]:
-    n, dimension = units.count, len(units.mean)
-    spread, feature_std = 0.0, 0.0
-    if n >= 2:
-        variance = (units.scatter.diagonal() / n).clamp(min=0)
-        spread = min(math.sqrt(float(variance.sum())), 1.0)
-        feature_std = min(float(variance.sqrt().mean()) * math.sqrt(dimension), 1.0)
+    n = units.count
+    variances = (units.scatter.diagonal() / max(n, 1)).clamp(min=0)
+    spread = spread_of(variances)
     energies = units.eigenvalues(center=False)
     return {
-        "feature_std": feature_std,
+        "feature_std": feature_std_of(variances),
         "spread": spread,
         "mean_share": 1.0 - spread**2,
         "coding_rate": coding_rate_of(energies, n),

@@ -55,16 +55,30 @@ def singular_values(z: ArrayLike, *, center: bool = True) -> Tensor:
     >>> [round(value, 9) for value in sigma.tolist()]
     [4.0, 3.0]
     """
-    matrix, scale = _in_range(_checks.as_matrix("z", z))
+    return _singular_values(_checks.as_matrix("z", z), (center,))[0]
+
+
+def both_singular_values(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the singular values of a checked matrix centred and as it is, for one pass."""
+    centred, plain = _singular_values(z, (True, False))
+    return centred, plain
+
+
+def _singular_values(matrix: Tensor, centerings: tuple[bool, ...]) -> list[Tensor]:
+    matrix, scale = _in_range(matrix)
     n, dimension = matrix.shape
     if n >= dimension:
-        return scale * Moments.of(matrix).eigenvalues(center=center).sqrt()
+        moments = Moments.of(matrix)
+        return [scale * moments.eigenvalues(center=center).sqrt() for center in centerings]
     # Fewer rows than columns: the matrix itself is smaller than its scatter.
     matrix = as_double(matrix)
-    rows = matrix - matrix.mean(dim=0) if center else matrix
-    values = torch.linalg.svdvals(rows)
-    floor = dimension * EPS * 10 * torch.maximum(values[0], matrix.mean(dim=0).abs().max())
-    return scale * torch.where(values > floor, values, 0.0)
+    mean = matrix.mean(dim=0)
+    found = []
+    for center in centerings:
+        values = torch.linalg.svdvals(matrix - mean if center else matrix)
+        floor = dimension * EPS * 10 * torch.maximum(values[0], mean.abs().max())
+        found.append(scale * torch.where(values > floor, values, 0.0))
+    return found
 
 
 def _in_range(matrix: Tensor) -> tuple[Tensor, float]:
