@@ -159,6 +159,14 @@ def test_constant_rows(constant, dtype, shape):
     assert alignment(z, z) == 0
 
 
+@pytest.mark.parametrize("n", [3, 97, 1000])
+def test_equal_rows_have_exactly_no_spread(n):
+    """The rounding of their mean is no spread."""
+    z = np.repeat(randn(1, 7), n, axis=0)
+    assert (spread(z), mean_share(z)) == (0, 1)
+    assert instruments(np.stack([z, z]))["spread"] == 0
+
+
 @pytest.mark.parametrize("constant", [0.0, 0.1, 0.3, -1 / 3, 1e4, 12345.678])
 @pytest.mark.parametrize("views", [2, 3, 5, 7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
