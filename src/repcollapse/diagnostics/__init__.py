@@ -12,9 +12,8 @@ and give the same numbers. :func:`null_measures` says what isotropic data of the
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from repcollapse import _checks
+from repcollapse._checks import ArrayLike
 from repcollapse.diagnostics.assignments import (
     PrototypeUsage,
     prototype_usage,
@@ -134,7 +133,7 @@ __all__ = [
 ]
 
 
-def instruments(views: Tensor) -> dict[str, float]:
+def instruments(views: ArrayLike) -> dict[str, float]:
     """Return the label-free instruments that every chapter reads, by name.
 
     Parameters

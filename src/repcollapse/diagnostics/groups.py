@@ -21,6 +21,10 @@ DELTA = 1e-4
 class GroupedMoments:
     r"""Counts and means of G groups of rows, and the scatter of all rows about their group's mean.
 
+    The state grows with the number of groups. Rows of one group need not lie together, nor come in
+    one update: only their identifier counts. All numbers are float64, and every operation returns a
+    new state.
+
     Attributes
     ----------
     keys
@@ -31,10 +35,6 @@ class GroupedMoments:
         Their means, shape (G, D).
     within
         :math:`\sum_g \sum_{i \in g} (x_i - \bar x_g)(x_i - \bar x_g)^\top`, shape (D, D).
-
-    The state grows with the number of groups. Rows of one group need not lie together, nor come in
-    one update: only their identifier counts. All numbers are float64, and every operation returns a
-    new state.
 
     Examples
     --------

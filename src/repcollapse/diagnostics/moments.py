@@ -29,6 +29,10 @@ ITERATIONS = 100
 class Moments:
     r"""The moments of n rows of D numbers, up to those fourths that need no D x D x D array.
 
+    Rows are shifted before they are squared and all sums are float64, so that a mean of ten
+    thousand standard deviations costs no digits, and rows that are all equal have exactly no
+    scatter. Every operation returns new moments.
+
     Attributes
     ----------
     count
@@ -41,10 +45,6 @@ class Moments:
         :math:`\sum_i \lVert y_i \rVert^2 y_i`, shape (D,): what merging the next one needs.
     fourth
         :math:`\sum_i \lVert y_i \rVert^4`: what the unbiased participation ratio needs.
-
-    Rows are shifted before they are squared and all sums are float64, so that a mean of ten
-    thousand standard deviations costs no digits, and rows that are all equal have exactly no
-    scatter. Every operation returns new moments.
 
     Examples
     --------

@@ -527,7 +527,7 @@ def alpha_req_of(sigma: Tensor, window: tuple[int, int] = WINDOW) -> AlphaReQ:
     first, last = window[0], min(window[1], int((sigma > 0).sum()))
     if last - first + 1 < SHORTEST:
         raise ValueError(
-            f"z needs at least {SHORTEST} eigenvalues above 0 from the {first}th on, for a line "
+            f"z needs at least {SHORTEST} eigenvalues above 0 from number {first} on, for a line "
             f"through them; got {max(last - first + 1, 0)} (its rank is {int((sigma > 0).sum())})"
         )
     index = torch.arange(first, last + 1, dtype=sigma.dtype, device=sigma.device)
