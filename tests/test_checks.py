@@ -34,9 +34,20 @@ ONE_MATRIX = {
     name: getattr(diagnostics, name)
     for name in (
         *("feature_std", "spread", "mean_share", "uniformity", "singular_values", "stable_rank"),
-        *("participation_ratio", "effective_rank", "rankme"),
+        *("participation_ratio", "effective_rank", "rankme", "srank", "cev_auc", "alpha_req"),
+        *("offdiagonal_correlation", "intrinsic_dimension", "coding_rate", "sigreg_statistic"),
     )
-} | {"Moments.of": Moments.of}
+} | {
+    "prototype_usage": diagnostics.prototype_usage,
+    "lidar": lambda z: diagnostics.lidar(z, [0, 0, 1, 1, 2, 2, 3, 3]),
+    "neural_collapse": lambda z: diagnostics.neural_collapse(z, [0, 1] * 4),
+}
+STATES = {
+    "Moments.of": Moments.of,
+    "EmbeddingMoments.of": diagnostics.EmbeddingMoments.of,
+    "JackknifeMoments.of": diagnostics.JackknifeMoments.of,
+    "GroupedMoments.of": lambda z: diagnostics.GroupedMoments.of(z, [0, 1] * 4),
+}
 
 BAD_MATRICES = {
     "nan": (holding(NAN), ValueError, r"{} must be finite; row 2 holds NaN or Inf \(1 of 8 rows"),
@@ -53,7 +64,7 @@ BAD_MATRICES = {
     "three axes": (good()[None], ValueError, r"{} must have shape.*; got shape \(1, 8, 3\)"),
     "scalar": (torch.tensor(1.0), ValueError, r"{} must have shape.*; got shape \(\)"),
     "no columns": (torch.ones(4, 0), ValueError, r"{} must have shape.*; got shape \(4, 0\)"),
-    "no rows": (torch.ones(0, 3), ValueError, r"{} needs at least [12] rows; got 0"),
+    "no rows": (torch.ones(0, 3), ValueError, r"{} needs at least [123] rows; got 0"),
     "integers": (torch.ones(4, 3).long(), TypeError, "{} must have a floating dtype; got torch.i"),
     "booleans": (torch.ones(4, 3).bool(), TypeError, "{} must have a floating dtype; got torch.b"),
     "complex": (torch.ones(4, 3) * 1j, TypeError, "{} must have a floating dtype; got torch.c"),
@@ -72,16 +83,57 @@ def check(call, error, message):
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize("function", ONE_MATRIX.values(), ids=ONE_MATRIX)
+@pytest.mark.parametrize("name", [*ONE_MATRIX, *STATES])
 @pytest.mark.parametrize("bad", BAD_MATRICES)
-def test_one_matrix(function, bad):
+def test_one_matrix(name, bad):
     value, error, message = BAD_MATRICES[bad]
-    check(lambda: function(value), error, message.format("z"))
+    argument = "assignments" if name == "prototype_usage" else "z"
+    function = (ONE_MATRIX | STATES)[name]
+    check(lambda: function(value), error, message.format(argument))
 
 
-@pytest.mark.parametrize("name", sorted(set(ONE_MATRIX) - {"Moments.of"}))
+TWO_ROWS = sorted(
+    set(ONE_MATRIX) - {"prototype_usage", "lidar", "neural_collapse", "intrinsic_dimension"}
+)
+
+
+@pytest.mark.parametrize("name", TWO_ROWS)
 def test_one_row_is_not_enough(name):
     check(lambda: ONE_MATRIX[name](good(1)), ValueError, "z needs at least 2 rows; got 1")
+
+
+def test_two_rows_have_no_second_neighbour():
+    call = diagnostics.intrinsic_dimension
+    check(lambda: call(good(2)), ValueError, "z needs at least 3 rows; got 2")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: diagnostics.null_measures(1, 3), "n must be at least 2"),
+        (lambda: diagnostics.null_measures(3, 0), "dimension must be at least 1"),
+        (lambda: diagnostics.null_singular_values(1, 3), "n must be at least 2"),
+        (lambda: Moments.empty(0), "dimension must be at least 1"),
+        (lambda: diagnostics.JackknifeMoments.of(good(), blocks=1), "blocks must be at least 2"),
+        (lambda: diagnostics.JackknifeMoments.of(good(), start=-1), "start must be at least 0"),
+        (lambda: diagnostics.srank(good(), delta=1.0), "delta must be below 1"),
+        (lambda: diagnostics.srank(good(), delta=0), "delta must be above 0"),
+        (lambda: diagnostics.cev_auc(good(), rows="all"), "rows must be one of"),
+        (lambda: diagnostics.cev_auc(good(), spectrum="s"), "spectrum must be one of"),
+        (lambda: diagnostics.coding_rate(good(), epsilon2=0), "epsilon2 must be above 0"),
+        (lambda: diagnostics.intrinsic_dimension(good(), discard=1.0), "discard must be below 1"),
+        (lambda: diagnostics.intrinsic_dimension(good(), resolution=-1), "resolution must be at"),
+        (lambda: diagnostics.lidar(good(), [0, 1] * 4, delta=0), "delta must be above 0"),
+        (lambda: diagnostics.sigreg_statistic(good(), slices=0), "slices must be at least 1"),
+        (lambda: diagnostics.sigreg_statistic(good(), knots=1), "knots must be at least 2"),
+        (lambda: diagnostics.sigreg_statistic(good(), extent=0), "extent must be above 0"),
+        (lambda: diagnostics.sigreg_statistic(good(), seed=-1), "seed must be at least 0"),
+        (lambda: diagnostics.sigreg_statistic(good(), directions=good(2, 3)), "length 1"),
+        (lambda: diagnostics.sigreg_statistic(good(), directions=good(2, 4)), "directions must"),
+    ],
+)
+def test_options_of_measures(call, message):
+    check(call, ValueError, message)
 
 
 def test_moments_of_one_row_are_fine_and_of_none_are_not():
@@ -299,11 +351,16 @@ def test_everything_public_is_in_these_tables():
     """Those that take scores, queues or pictures have their tables beside their other tests."""
     elsewhere = {"epps_pulley", "whiten", "moco", "sinkhorn", "swav", "dino", "dino_terms"}
     elsewhere |= {"rotation", "jigsaw", "inpainting"}
-    tested = {*ONE_MATRIX, *TWO_MATRICES, *VIEWS, *PROBES, *elsewhere, "Moments"} - {"Moments.of"}
+    # Functions of a size are among the options above; those of a state are beside the states.
+    elsewhere |= {"null_measures", "null_singular_values", "spectral_measures", "lidar_of"}
+    elsewhere |= {"jackknife_intervals", "neural_collapse_of", "intraclass_correlation_of"}
+    tested = {*ONE_MATRIX, *TWO_MATRICES, *VIEWS, *PROBES, *elsewhere}
     public = {name: getattr(diagnostics, name) for name in diagnostics.__all__}
     public |= {name: getattr(objectives, name) for name in objectives.__all__}
     functions = {name for name, value in public.items() if not isinstance(value, type)}
-    assert functions | {"Moments"} == tested
+    assert functions == tested
+    states = {name for name, value in public.items() if hasattr(value, "merge")}
+    assert states == {name.removesuffix(".of") for name in STATES}
 
 
 def test_finite_embeddings_whose_sum_overflows_are_fine():

@@ -17,10 +17,17 @@ from torch import Tensor
 ArrayLike = Tensor | np.ndarray
 
 
-def as_matrix(name: str, value: Any, *, min_rows: int = 2, dimension: int | None = None) -> Tensor:
+def as_matrix(
+    name: str,
+    value: Any,
+    *,
+    min_rows: int = 2,
+    dimension: int | None = None,
+    finite: bool = True,
+) -> Tensor:
     """Return `value` as a finite floating (N, D) tensor with N >= `min_rows` and D >= 1.
 
-    With `dimension`, D must be that.
+    With `dimension`, D must be that. Without `finite`, whoever asks calls :func:`require_finite`.
     """
     matrix = _as_floating_tensor(name, value)
     if matrix.ndim != 2 or matrix.shape[1] == 0 or dimension not in (None, matrix.shape[1]):
@@ -30,7 +37,8 @@ def as_matrix(name: str, value: Any, *, min_rows: int = 2, dimension: int | None
         )
     if len(matrix) < min_rows:
         raise ValueError(f"{name} needs at least {min_rows} rows; got {len(matrix)}")
-    _require_finite(name, matrix)
+    if finite:
+        require_finite(name, matrix)
     return matrix
 
 
@@ -66,7 +74,7 @@ def as_views(name: str, value: Any, *, min_views: int = 2) -> Tensor:
             f"{name} needs at least {min_views} views of at least 2 samples; "
             f"got V={views.shape[0]}, N={views.shape[1]}"
         )
-    _require_finite(name, views)
+    require_finite(name, views)
     return views
 
 
@@ -155,7 +163,8 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
     return value
 
 
-def _require_finite(name: str, rows: Tensor) -> None:
+def require_finite(name: str, rows: Tensor) -> None:
+    """Raise where a row holds NaN or Inf, and say which."""
     rows = rows.detach()
     if _sum_is_finite(rows):
         return

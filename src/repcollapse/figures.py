@@ -399,9 +399,7 @@ def _emit(
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{argument} must be text: every figure needs it; got {text!r}")
     width = round(figs[0].get_figwidth() * 100)
-    frames = [
-        {"label": label, **_pictures(fig)} for fig, label in zip(figs, labels, strict=True)
-    ]
+    frames = [{"label": label, **_pictures(fig)} for fig, label in zip(figs, labels, strict=True)]
     for fig in figs:
         plt.close(fig)
     record = {"name": name, "alt": alt, "caption": caption, "width": width, "frames": frames}
@@ -415,8 +413,8 @@ def _emit(
 
 def _pictures(fig: Figure) -> dict[str, str]:
     """Return the figure in both themes."""
-    # Colours move nothing: laid out once and drawn twice it costs half of two `savefig`, which would
-    # lay out and draw anew on the way.
+    # Colours move nothing: laid out once and drawn twice it costs half of two `savefig`, which
+    # would lay out and draw anew on the way.
     fig.set_dpi(DPI)
     fig.draw_without_rendering()
     fig.set_layout_engine("none")

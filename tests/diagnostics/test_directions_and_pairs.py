@@ -152,11 +152,19 @@ def test_intraclass_correlation_invariances():
 @pytest.mark.parametrize("shape", [(2, 1), (97, 16)])
 def test_constant_rows(constant, dtype, shape):
     z = torch.full(shape, constant, dtype=dtype)
-    assert spread(z) == pytest.approx(0, abs=1e-15)
+    assert spread(z) == 0
     assert feature_std(z) == 0
     assert mean_share(z) == 1
     assert uniformity(z) == pytest.approx(0, abs=1e-14)
     assert alignment(z, z) == 0
+
+
+@pytest.mark.parametrize("n", [3, 97, 1000])
+def test_equal_rows_have_exactly_no_spread(n):
+    """The rounding of their mean is no spread."""
+    z = np.repeat(randn(1, 7), n, axis=0)
+    assert (spread(z), mean_share(z)) == (0, 1)
+    assert instruments(np.stack([z, z]))["spread"] == 0
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 0.3, -1 / 3, 1e4, 12345.678])
@@ -175,6 +183,16 @@ def test_all_zero():
     assert uniformity(z) == 0
     readings = instruments(torch.zeros(2, 5, 3))
     assert (readings["zero_rows"], readings["effective_rank"], readings["rankme"]) == (5, 0, 0)
+
+
+def test_instruments_count_zero_rows_and_leave_them_out_of_what_needs_a_direction():
+    views = randn(2, 40, 6)
+    kept = instruments(views)
+    padded = instruments(np.concatenate([np.zeros((2, 3, 6)), views], axis=1))
+    assert (kept["zero_rows"], padded["zero_rows"]) == (0, 3)
+    for name in ("feature_std", "spread", "mean_share", "uniformity"):
+        assert padded[name] == pytest.approx(kept[name], rel=1e-12), name
+    assert padded["raw_std"] < kept["raw_std"]
 
 
 @pytest.mark.parametrize("measure", DIRECTIONS)
@@ -305,6 +323,13 @@ def test_limits_of_the_intraclass_correlation():
     assert intraclass_correlation(views_only) == 0
 
 
+@pytest.mark.parametrize("entries", [1, 100, 1 << 16])
+def test_intraclass_correlation_does_not_depend_on_the_blocks(entries, monkeypatch):
+    views = 1e3 + randn(1, 75, 6) + 0.5 * randn(3, 75, 6, seed=1)
+    monkeypatch.setattr(pairs, "ENTRIES", entries)
+    assert intraclass_correlation(views) == pytest.approx(anova(views), rel=1e-9)
+
+
 @pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
 def test_intraclass_correlation_estimates_the_share_of_variance(noise):
     views = randn(1, 4000, 8) + noise * randn(3, 4000, 8, seed=1)
@@ -314,13 +339,16 @@ def test_intraclass_correlation_estimates_the_share_of_variance(noise):
 # --- the set of instruments
 
 
-def test_instruments_are_the_single_functions():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(30, 6), (20, 50), (700, 3)])
+def test_instruments_are_the_single_functions(shape, dtype):
     from repcollapse import diagnostics
 
-    views = torch.from_numpy(randn(1, 30, 6) + 0.5 * randn(3, 30, 6, seed=1))
+    samples, noise = randn(1, *shape), randn(3, *shape, seed=1)
+    views = torch.from_numpy(samples + 0.5 * noise).to(dtype)
     readings = instruments(views)
-    z = views[0]
-    assert readings["alignment"] == alignment(z, views[1])
+    z = views[0].double()
+    assert readings["alignment"] == alignment(z, views[1].double())
     assert readings["intraclass_correlation"] == intraclass_correlation(views)
     assert readings["raw_std"] == pytest.approx(float(z.std(dim=0).mean()))
     single = set(readings) - {"alignment", "intraclass_correlation", "raw_std", "zero_rows"}
@@ -330,7 +358,7 @@ def test_instruments_are_the_single_functions():
         *("effective_rank", "rankme", "uniformity"),
     }
     for name in single:
-        assert readings[name] == getattr(diagnostics, name)(z)
+        assert readings[name] == getattr(diagnostics, name)(views[0]), name
 
 
 @pytest.mark.parametrize("constant", [0.1, 1e4])

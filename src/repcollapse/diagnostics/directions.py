@@ -1,12 +1,17 @@
-"""Scale and location of the directions in which embeddings point."""
+"""The directions in which embeddings point: how spread, about what, in how many dimensions."""
 
 from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
+
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.diagnostics.moments import unit_rows
+from repcollapse.diagnostics.moments import Moments, unit_rows
+
+EPSILON2 = 0.5
 
 
 def feature_std(z: ArrayLike) -> float:
@@ -45,11 +50,7 @@ def feature_std(z: ArrayLike) -> float:
     >>> feature_std(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))  # rank one, yet it reads "healthy"
     1.0
     """
-    unit = unit_rows(_checks.as_matrix("z", z))
-    if len(unit) < 2:
-        return 0.0
-    std = unit.std(dim=0, correction=0)
-    return min(round(float(std.mean() * math.sqrt(unit.shape[1])), 15), 1.0)
+    return feature_std_of(squared_deviations(unit_rows(_checks.as_matrix("z", z))))
 
 
 def spread(z: ArrayLike) -> float:
@@ -83,12 +84,7 @@ def spread(z: ArrayLike) -> float:
     >>> spread(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     1.0
     """
-    unit = unit_rows(_checks.as_matrix("z", z))
-    if len(unit) < 2:
-        return 0.0
-    # Summed about the mean, not 1 - |mean|^2, which would cancel near collapse.
-    centred = unit - unit.mean(dim=0)
-    return min(math.sqrt(float(centred.square().sum()) / len(unit)), 1.0)
+    return spread_of(squared_deviations(unit_rows(_checks.as_matrix("z", z))))
 
 
 def mean_share(z: ArrayLike) -> float:
@@ -125,3 +121,108 @@ def mean_share(z: ArrayLike) -> float:
     1.0
     """
     return 1.0 - spread(z) ** 2
+
+
+def coding_rate(z: ArrayLike, *, epsilon2: float = EPSILON2, normalised: bool = False) -> float:
+    r"""Return the rate, in nats, of coding the directions of the embeddings to a precision.
+
+    .. math:: R = \frac12 \log \det \left(I + \frac{D}{N \epsilon^2} U^\top U\right)
+
+    with U the unit rows.
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out.
+    epsilon2
+        :math:`\epsilon^2 > 0`, the squared error that the code may leave.
+    normalised
+        Return the place between the two limits instead: 0 for one direction alone, 1 for min(N, D)
+        that are used alike; 0 where the two are the same.
+
+    Returns
+    -------
+    float
+        In [:math:`\frac12 \log(1 + D / \epsilon^2)`,
+        :math:`\frac r2 \log(1 + D / (r \epsilon^2))`], r = min(N, D). The lower limit, which is not
+        0, is its value at complete collapse: 2.77 for D = 128. Without any direction, 0. Invariant
+        to rotation and to a positive scale of each row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or a precision other than these.
+
+    References
+    ----------
+    Yu et al. 2020, "Learning diverse and discriminative representations via the principle of
+    maximal coding rate reduction".
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(coding_rate(torch.ones(10, 128)), 2)
+    2.77
+    >>> round(coding_rate(torch.eye(8), normalised=True), 6)
+    1.0
+    """
+    epsilon2 = _checks.number("epsilon2", epsilon2, above=0)
+    unit = unit_rows(_checks.as_matrix("z", z))
+    n, dimension = unit.shape
+    if n >= dimension:
+        energies = Moments.of(unit).eigenvalues(center=False)
+    else:
+        energies = torch.linalg.svdvals(unit).square() if n else unit.new_zeros(1)
+    return coding_rate_of(
+        energies, n, epsilon2=epsilon2, dimension=dimension, normalised=normalised
+    )
+
+
+# The measures themselves, of what several can share.
+
+
+def squared_deviations(rows: Tensor) -> Tensor:
+    """Return the mean square of each column about its mean, exactly 0 where it does not vary.
+
+    It is summed about the mean: the mean square less the squared mean would cancel near collapse.
+    Without rows it is 0.
+    """
+    if len(rows) == 0:
+        return rows.new_zeros(rows.shape[1])
+    centred = rows - rows[0]
+    centred -= centred.mean(dim=0)
+    return centred.square_().mean(dim=0)
+
+
+def feature_std_of(variances: Tensor) -> float:
+    """Return the feature standard deviation of the variances of the unit rows' columns."""
+    return min(round(float(variances.sqrt().mean() * math.sqrt(len(variances))), 15), 1.0)
+
+
+def spread_of(variances: Tensor) -> float:
+    """Return the spread of the variances of the unit rows' columns."""
+    return min(math.sqrt(float(variances.sum())), 1.0)
+
+
+def coding_rate_of(
+    energies: Tensor,
+    n: int,
+    *,
+    dimension: int | None = None,
+    epsilon2: float = EPSILON2,
+    normalised: bool = False,
+) -> float:
+    """Return the coding rate of the eigenvalues of the plain scatter of `n` unit rows.
+
+    There are `dimension` of them, or as many as the energies.
+    """
+    if n == 0:
+        return 0.0
+    dimension = dimension or len(energies)
+    rate = float(torch.log1p(energies * (dimension / (n * epsilon2))).sum()) / 2
+    if not normalised:
+        return rate
+    rank = min(n, dimension)
+    low = math.log1p(dimension / epsilon2) / 2
+    high = rank * math.log1p(dimension / (rank * epsilon2)) / 2
+    return min(max((rate - low) / (high - low), 0.0), 1.0) if rank > 1 else 0.0

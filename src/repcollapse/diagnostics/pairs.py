@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.diagnostics.moments import as_double, unit_rows
 
-BLOCK = 1024
+BLOCK = 256  # rows: a block of potentials then fits the second-level cache
+SHARPEST = 350.0
+ENTRIES = 1 << 16  # of views taken at once: in float64, half a megabyte
 
 
 def alignment(z_a: ArrayLike, z_b: ArrayLike, *, alpha: float = 2.0) -> float:
@@ -63,6 +66,8 @@ def uniformity(z: ArrayLike, *, t: float = 2.0) -> float:
 
     .. math:: \log \frac{2}{N(N-1)} \sum_{i < k} e^{-t \lVert \hat z_i - \hat z_k \rVert^2}
 
+    All pairs are taken, in blocks and in float64: memory grows with N, not with its square.
+
     Parameters
     ----------
     z
@@ -97,19 +102,43 @@ def uniformity(z: ArrayLike, *, t: float = 2.0) -> float:
     -8.0
     """
     unit = unit_rows(_checks.as_matrix("z", z))
-    t = _checks.number("t", t, above=0)
+    return uniformity_of(unit, _checks.number("t", t, above=0))
+
+
+def uniformity_of(unit: Tensor, t: float = 2.0) -> float:
+    """Return the uniformity of unit rows."""
     n = len(unit)
     if n < 2:
         return 0.0
-    # Blocks of rows against themselves and the rows below: never an N x N matrix.
+    total = _log_potentials(unit, t) if 2 * t <= SHARPEST else _log_sharp_potentials(unit, t)
+    return min(total - math.log(n * (n - 1) / 2), 0.0)
+
+
+def _log_potentials(unit: Tensor, t: float) -> float:
+    """Return the logarithm of the sum over pairs, in blocks: never an N x N matrix."""
+    rows = unit * math.sqrt(2 * t)
+    total = 0.0
+    for start in range(0, len(rows), BLOCK):
+        ahead = rows[start : start + BLOCK]
+        # The cosine of a row with itself is left out where it stands, and never subtracted.
+        total += float((ahead @ ahead.T).exp_().triu(1).sum())
+        for other in range(start + BLOCK, len(rows), BLOCK):
+            total += float((ahead @ rows[other : other + BLOCK].T).exp_().sum())
+    return math.log(total) - 2 * t
+
+
+def _log_sharp_potentials(unit: Tensor, t: float) -> float:
+    """Return the same where potentials leave the range of float64: all of it in logarithms."""
     total = unit.new_tensor(-torch.inf)
-    for start in range(0, n, BLOCK):
-        exponent = 2 * t * (unit[start : start + BLOCK] @ unit[start:].T - 1)
-        skipped = torch.ones_like(exponent, dtype=torch.bool).tril()
-        # In logarithms: where t is large, every potential underflows.
-        block = exponent.masked_fill(skipped, -torch.inf).logsumexp(dim=(0, 1))
-        total = torch.logaddexp(total, block)
-    return min(float(total) - math.log(n * (n - 1) / 2), 0.0)
+    for start in range(0, len(unit), BLOCK):
+        for other in range(start, len(unit), BLOCK):
+            ahead, behind = unit[start : start + BLOCK], unit[other : other + BLOCK]
+            exponent = 2 * t * (ahead @ behind.T - 1)
+            if other == start:
+                own = torch.ones_like(exponent, dtype=torch.bool).tril()
+                exponent = exponent.masked_fill(own, -torch.inf)
+            total = torch.logaddexp(total, exponent.logsumexp(dim=(0, 1)))
+    return float(total)
 
 
 def intraclass_correlation(views: ArrayLike) -> float:
@@ -148,13 +177,20 @@ def intraclass_correlation(views: ArrayLike) -> float:
     >>> intraclass_correlation(torch.stack([samples, samples]))
     1.0
     """
-    stacked = as_double(_checks.as_views("views", views))
-    # Equal embeddings become exact zeros: the rounding of their mean would pass for variance.
-    stacked = stacked - stacked[0, 0]
-    n_views, n_samples, _ = stacked.shape
-    sample_means = stacked.mean(dim=0)
-    within = (stacked - sample_means).square().sum() / (n_samples * (n_views - 1))
-    between = (sample_means - sample_means.mean(dim=0)).square().sum() / (n_samples - 1)
-    component = (between - within / n_views).clamp(min=0)
+    stacked = _checks.as_views("views", views)
+    n_views, n_samples, dimension = stacked.shape
+    origin = as_double(stacked[0, 0])
+    sample_means = origin.new_empty(n_samples, dimension)
+    squares = 0.0
+    block = max(1, ENTRIES // (n_views * dimension))
+    for start in range(0, n_samples, block):
+        # Equal embeddings become exact zeros: the rounding of their mean would pass for variance.
+        part = as_double(stacked[:, start : start + block]) - origin
+        means = torch.mean(part, dim=0, out=sample_means[start : start + block])
+        part -= means
+        squares += float(part.square_().sum())
+    within = squares / (n_samples * (n_views - 1))
+    between = float((sample_means - sample_means.mean(dim=0)).square().sum()) / (n_samples - 1)
+    component = max(between - within / n_views, 0.0)
     total = component + within
-    return float(component / total) if total > 0 else 0.0
+    return component / total if total > 0 else 0.0

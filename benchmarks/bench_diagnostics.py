@@ -1,0 +1,224 @@
+"""What the measures cost beside what a user would do instead, as ratios of CPU time.
+
+Every line of a table is timed in turn with its yardstick, several rounds in one process and with
+one thread, and the medians are compared; peak memory is that of a process of its own, above what
+the data and the imports take. Writes `diagnostics.md` beside this file.
+"""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from repcollapse import diagnostics
+from repcollapse.diagnostics import EmbeddingMoments, JackknifeMoments, Moments
+
+REPORT = Path(__file__).with_name("diagnostics.md")
+N, D = 50_000, 512
+PAIRS, WIDTH = 20_000, 128  # pdist of as many float32 rows takes 0.8 GiB, and twice for the rest
+ROUNDS = 7
+IMPORTS = 10
+PEAKS = ("moments", "moments and unit rows", "svdvals", "uniformity")
+
+
+def cpu(function: Callable[[], object]) -> float:
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def in_turn(
+    functions: dict[str, Callable[[], object]], rounds: int = ROUNDS
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median and the least CPU seconds of each, called in turn, after a first round."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            taken = cpu(function)
+            if turn:
+                seconds[name].append(taken)
+    return (
+        {name: median(values) for name, values in seconds.items()},
+        {name: min(values) for name, values in seconds.items()},
+    )
+
+
+def scatter(z: Tensor) -> object:
+    return diagnostics.spectral_measures(EmbeddingMoments.of(z, units=False))
+
+
+def directions(z: Tensor) -> object:
+    return diagnostics.spectral_measures(EmbeddingMoments.of(z))
+
+
+def spectral() -> list[str]:
+    z = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    double = z.double()
+    functions: dict[str, Callable[[], object]] = {
+        "bare": lambda: double.T @ double,
+        "scatter": lambda: scatter(z),
+        "directions": lambda: directions(z),
+        "moments": lambda: Moments.of(z),
+        "intervals": lambda: diagnostics.jackknife_intervals(JackknifeMoments.of(z)),
+        "half": lambda: z.T @ z,
+        "svd64": lambda: torch.linalg.svdvals(double),
+        "svd32": lambda: torch.linalg.svdvals(z),
+    }
+    seconds, best = in_turn(functions)
+    rows = [
+        ("centred and uncentred scatter, all measures", "scatter", "bare", 0.9, "most"),
+        ("the same, and those of the unit rows", "directions", "bare", 1.8, "most"),
+        ("float64 `svdvals`, once", "svd64", "scatter", 2.5, "least"),
+        ("float32 `svdvals`, once", "svd32", "scatter", 1.0, "least"),
+        ("the moments alone", "moments", "bare", None, ""),
+        ("float32 `Z.T @ Z`", "half", "bare", None, ""),
+        ("all measures with jackknife intervals, 16 blocks", "intervals", "bare", None, ""),
+    ]
+    names = {"bare": "float64 `Z.T @ Z`", "scatter": "our measures of the scatter"}
+    lines = [
+        f"## Spectral measures, {N:,} x {D} float32",
+        "",
+        "| what | seconds | over | ratio | of the best rounds | wanted |",
+        "|---|--:|---|--:|--:|---|",
+    ]
+    for label, name, over, limit, side in rows:
+        wanted = f"at {side} {limit}" if limit else ""
+        ratio, least = seconds[name] / seconds[over], best[name] / best[over]
+        lines.append(
+            f"| {label} | {seconds[name]:.3f} | {names[over]} | {ratio:.2f} | {least:.2f} "
+            f"| {wanted} |"
+        )
+    rate = 2 * N * D**2 / seconds["bare"] / 1e9
+    lines += [
+        "",
+        f"The product itself ran at {rate:.0f} Gflop/s. It is torch's, a general product; a "
+        "symmetric one",
+        "does half the work, so that 0.5 is the limit of this machine at equal efficiency. What",
+        "else runs on the machine takes cache, and costs the blocked update more than the plain",
+        "product: the best rounds are the least disturbed.",
+        "",
+    ]
+    return lines
+
+
+def pasted_uniformity(z: Tensor) -> Tensor:
+    unit = torch.nn.functional.normalize(z, dim=1)
+    return torch.pdist(unit).square().mul(-2).exp().mean().log()
+
+
+def pairs() -> list[str]:
+    z = torch.randn(PAIRS, WIDTH, generator=torch.Generator().manual_seed(0))
+    seconds, _ = in_turn(
+        {"ours": lambda: diagnostics.uniformity(z), "pdist": lambda: pasted_uniformity(z)}, 3
+    )
+    large = torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(0))
+    whole = cpu(lambda: diagnostics.uniformity(large))
+    neighbours = cpu(lambda: diagnostics.intrinsic_dimension(z))
+    return [
+        "## Measures of pairs",
+        "",
+        "| what | seconds | over ours | wanted |",
+        "|---|--:|--:|---|",
+        f"| `uniformity`, float64, {PAIRS:,} x {WIDTH} | {seconds['ours']:.2f} | 1 | |",
+        f"| float32 `pdist`, pasted from the paper | {seconds['pdist']:.2f} "
+        f"| {seconds['pdist'] / seconds['ours']:.2f} | at least 1.5 |",
+        f"| `uniformity`, {N:,} x {WIDTH} | {whole:.2f} | | |",
+        f"| `intrinsic_dimension`, {PAIRS:,} x {WIDTH} | {neighbours:.2f} | | |",
+        "",
+    ]
+
+
+def peak(name: str) -> None:
+    """Print by how many MiB the call raised the peak of this process."""
+    width = WIDTH if name == "uniformity" else D
+    z = torch.randn(N, width, generator=torch.Generator().manual_seed(0))
+    functions: dict[str, Callable[[Tensor], object]] = {
+        "moments": scatter,
+        "moments and unit rows": directions,
+        "svdvals": lambda rows: torch.linalg.svdvals(rows.double()),
+        "uniformity": diagnostics.uniformity,
+    }
+    functions[name](z[:64, :8].clone())  # what is imported, but no block of this width
+    before = high_water()
+    functions[name](z)
+    sys.stdout.write(f"{high_water() - before}\n")
+
+
+def high_water() -> float:
+    """Return the peak memory of this process in MiB. Linux alone tells it without the parent's."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return float(next(line for line in status.splitlines() if "VmHWM" in line).split()[1]) / 1024
+
+
+def child(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def memory() -> list[str]:
+    labels = {
+        "moments": f"all measures of the scatter, {N:,} x {D}",
+        "moments and unit rows": f"all measures, {N:,} x {D}",
+        "svdvals": f"float64 `svdvals`, {N:,} x {D}",
+        "uniformity": f"`uniformity`, {N:,} x {WIDTH}",
+    }
+    lines = ["## Memory, above the embeddings", "", "| what | MiB |", "|---|--:|"]
+    for name in PEAKS:
+        lines.append(f"| {labels[name]} | {float(child(__file__, '--peak', name)):.0f} |")
+    return [*lines, ""]
+
+
+def imports() -> list[str]:
+    program = "import time; s = time.perf_counter(); {}; print(time.perf_counter() - s)"
+    statements = {
+        "import torch": "import torch",
+        "import torch, repcollapse": "import torch, repcollapse",
+        "import torch, repcollapse.diagnostics": "import torch, repcollapse.diagnostics",
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in statements}
+    for _ in range(IMPORTS):
+        for name, statement in statements.items():
+            seconds[name].append(float(child("-c", program.format(statement))))
+    base = median(seconds["import torch"])
+    lines = ["## Imports, medians of ten", "", "| what | seconds | added | wanted |"]
+    lines.append("|---|--:|--:|---|")
+    for name, values in seconds.items():
+        wanted = "at most 0.3" if name.endswith("repcollapse") else ""
+        lines.append(
+            f"| `{name}` | {median(values):.2f} | {median(values) - base:.2f} | {wanted} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure and write the report."""
+    if sys.argv[1:2] == ["--peak"]:
+        peak(sys.argv[2])
+        return
+    torch.set_num_threads(1)
+    lines = [
+        "# What the measures cost",
+        "",
+        f"{platform.machine()}, one thread (`OMP_NUM_THREADS=1`), torch {torch.__version__}; CPU",
+        f"seconds, medians of {ROUNDS} rounds in which all of a table are timed in turn.",
+        f"Written by `benchmarks/{Path(__file__).name}`.",
+        "",
+        *spectral(),
+        *pairs(),
+        *memory(),
+        *imports(),
+    ]
+    text = "\n".join(lines) + "\n"
+    REPORT.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
