@@ -1,11 +1,13 @@
-"""Each notebook, alone in an empty folder, where only what Colab has of ours is installed.
+"""Each notebook in an empty folder, where only what Colab has of ours is installed.
 
-It has to install the package through its own first cell, from a local git address, and to run to
-its end. Package and notebooks come from a clone of the last commit: *changes that are not committed
-are not tested*.
+A notebook has to install the package through its own first cell, from a local git address, and to
+run to its end. Package and notebooks come from a clone of the last commit: *changes that are not
+committed are not tested*.
 
-This takes minutes and an index to install from, so it is asked for by name: REPCOLLAPSE_COLAB=1
-runs one seed and few steps, REPCOLLAPSE_COLAB=full the notebooks as they are.
+This takes minutes and an index to install from, so it is asked for by name. REPCOLLAPSE_COLAB=full
+runs the notebooks as they are, each in an environment of its own. REPCOLLAPSE_COLAB=1 runs one seed
+and few steps, one after the other in one environment, as a reader does who goes on to the next: the
+first installs the package, and that cell is the same in all.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chapters import NOTEBOOKS, ROOT, Chapter
+from chapters import CHAPTERS, NOTEBOOKS, ROOT, Chapter
 
 from press.execute import THREAD_VARIABLES
 from press.outputs import CLAIM, FIGURE, outputs_of
 
 ASKED = os.environ.get("REPCOLLAPSE_COLAB", "")
-PARAMETERS = {} if ASKED == "full" else {"seeds": "1", "steps": "40"}
+PARAMETERS = {} if ASKED == "full" else {"seeds": "1", "steps": "20"}
 PREINSTALLED = ["numpy", "matplotlib", "seaborn", "scikit-learn", "ipykernel"]
 MINUTES = 60
 
@@ -91,7 +93,7 @@ def clone(workshop: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pristine(workshop: Path) -> Path:
-    """An environment with what Colab has of ours; it is only ever copied."""
+    """An environment with what Colab has of ours; with "full" it is only ever copied."""
     target = workshop / "pristine"
     run(sys.executable, "-m", "venv", target, folder=workshop)
     pip = [target / "bin" / "python", "-m", "pip", "install", "--quiet"]
@@ -103,10 +105,14 @@ def pristine(workshop: Path) -> Path:
 
 @pytest.fixture
 def python(pristine: Path, workshop: Path) -> Iterator[Path]:
-    """The interpreter of a fresh environment: links to the files of the pristine one.
+    """The interpreter that a notebook gets: with "full" of a fresh environment.
 
-    pip replaces files and never writes into them, so that the pristine one stays what it is.
+    It has links to the files of the pristine one. pip replaces files and never writes into them,
+    so that the pristine one stays what it is.
     """
+    if ASKED != "full":
+        yield pristine / "bin" / "python"
+        return
     target = workshop / "fresh"
     shutil.copytree(pristine, target, symlinks=True, copy_function=os.link)
     yield target / "bin" / "python"
@@ -140,14 +146,19 @@ def execute(source: Path, python: Path, address: str, folder: Path) -> dict[str,
     return notebook
 
 
+def test_all_notebooks_install_the_package_alike() -> None:
+    assert len({chapter.code[0].source for chapter in CHAPTERS}) == 1
+
+
 @pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
-def test_a_notebook_alone_installs_the_package_and_runs(
+def test_a_notebook_installs_the_package_and_runs(
     name: str, clone: Path, python: Path, tmp_path: Path
 ) -> None:
     source = clone / "notebooks" / name
     assert source.exists(), f"{name} is not committed"
     before = installed(python)
-    assert "repcollapse" not in before
+    if ASKED == "full" or name == NOTEBOOKS[0].name:
+        assert "repcollapse" not in before
     assert "papermill" not in before
 
     notebook = execute(source, python, f"git+{clone.as_uri()}", tmp_path)
