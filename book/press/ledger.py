@@ -69,6 +69,11 @@ class Claim:
     title: str = ""
 
     @property
+    def over_seeds(self) -> bool:
+        """Whether it was measured on several seeds, and not derived."""
+        return self.kind != "exact"
+
+    @property
     def block(self) -> Block:
         """What this run measured."""
         return Block(
@@ -132,14 +137,14 @@ def add_blocks(claims: Sequence[Claim], replications: Path) -> list[Claim]:
     files = sorted(replications.glob("first_seed_*.json"))
     blocks = {path.name: read_replication(path) for path in files}
     for name, records in blocks.items():
-        trained = {claim.id for claim in claims if claim.kind != "exact"}
+        trained = {claim.id for claim in claims if claim.over_seeds}
         for gone in sorted(records.keys() - trained):
             raise PressError(
                 f"book/replications/{name} has a claim {gone!r} that no chapter records as "
                 f"trained: {renew(name)}"
             )
     return [
-        replace(claim, blocks=(claim.block,)) if claim.kind == "exact" else combine(claim, blocks)
+        combine(claim, blocks) if claim.over_seeds else replace(claim, blocks=(claim.block,))
         for claim in claims
     ]
 
@@ -241,7 +246,7 @@ def sources_by_notebook(project: Project) -> dict[str, str]:
 def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:
     """One line for each committed block that other notebooks or another package have measured."""
     present = sources_by_notebook(project)
-    trained = [claim for claim in claims if claim.kind != "exact"]
+    trained = [claim for claim in claims if claim.over_seeds]
     lines = []
     for path in sorted(project.replications.glob("first_seed_*.json")):
         records = read_replication(path)
@@ -292,7 +297,7 @@ def write_replication(project: Project, first_seed: int, claims: Iterable[Claim]
     path = project.replications / f"first_seed_{first_seed}.json"
     records = []
     for claim in claims:
-        if claim.kind == "exact":
+        if not claim.over_seeds:
             continue
         if claim.verdict == NOT_JUDGED:
             raise PressError(f"claim {claim.id!r} was not judged in this run: it makes no block")
@@ -410,7 +415,7 @@ def summary(claims: Sequence[Claim]) -> str:
     stated = [claim for claim in claims if claim.kind != "cell"]
     counts = {verdict: sum(claim.verdict == verdict for claim in stated) for verdict in VERDICTS}
     parts = [f"**{counts[verdict]}** {verdict}" for verdict in VERDICTS if counts[verdict]]
-    exact = sum(claim.kind == "exact" for claim in stated)
+    exact = sum(not claim.over_seeds for claim in stated)
     text = (
         f"**{len(stated)}** claims: {', '.join(parts)}. {len(stated) - exact} are trained, "
         f"over several seeds; {exact} are closed forms."

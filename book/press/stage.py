@@ -195,7 +195,7 @@ def stage_notebooks(
     (target / "notebooks").mkdir()
     (target / "figures").mkdir()
     verdicts = {claim.id: claim for claim in claims}
-    undrawn = {claim.id for claim in claims if has_place(claim) and claim.kind != "exact"}
+    undrawn = {claim.id for claim in claims if has_place(claim) and claim.over_seeds}
     figures: dict[str, dict[str, Any]] = {}
     for chapter in executed:
         notebook = chapter.read()
