@@ -15,19 +15,21 @@ class UnreadableError(Exception):
 def files_behind(notebook: Path, source: Path) -> list[Path]:
     """Return the files below ``source`` that a notebook imports, and that these import in turn.
 
-    A subpackage counts as a whole, since it may load whatever lies in its folder. Where reading the
-    code cannot tell what is loaded (magics, other processes), everything counts.
+    A subpackage counts as a whole, since it may load whatever lies in its folder. The file of the
+    package at the top does not: it lends names, and whose they are is followed. Where reading the
+    code cannot tell what is loaded (the package as a whole, magics, other processes), everything
+    counts.
     """
+    found: set[Path] = set()
     try:
         wanted = {name for code in code_of(notebook) for name in imports_of(code, source)}
+        while wanted:
+            new = {file for name in wanted for file in files_of(name, source)} - found
+            found |= new
+            texts = [file.read_text(encoding="utf-8") for file in new if file.suffix == ".py"]
+            wanted = {name for text in texts for name in imports_of(text, source)}
     except UnreadableError:
         return package_files(source)
-    found: set[Path] = set()
-    while wanted:
-        new = {file for name in wanted for file in files_of(name, source)} - found
-        found |= new
-        texts = [file.read_text(encoding="utf-8") for file in new if file.suffix == ".py"]
-        wanted = {name for text in texts for name in imports_of(text, source)}
     return sorted(found)
 
 
@@ -62,11 +64,39 @@ def text_of(cell: dict[str, Any]) -> str:
 def imports_of(code: str, source: Path) -> Iterator[str]:
     """Yield the modules below ``source`` that code imports, or names in a string to load later."""
     for name in names_in(code):
-        # What is no module is a name in one.
-        for module in (name, name.rpartition(".")[0]):
-            if files_of(module, source):
-                yield module
-                break
+        parent, _, last = name.rpartition(".")
+        if is_package(name, source):
+            raise UnreadableError
+        if files_of(name, source):
+            yield name
+        elif is_package(parent, source):
+            if last in (lent := lent_by(parent, source)):
+                yield f"{parent}.{lent[last]}"
+        elif files_of(parent, source):
+            yield parent  # what is no module is a name in one
+
+
+def is_package(name: str, source: Path) -> bool:
+    """Whether this is the name of the package at the top."""
+    return name.isidentifier() and (source / name / "__init__.py").is_file()
+
+
+def lent_by(package: str, source: Path) -> dict[str, str]:
+    """Return the names that a package takes from its modules when asked, and from which.
+
+    It keeps them in a dictionary called ``_NAMES``.
+    """
+    return names_lent((source / package / "__init__.py").read_text(encoding="utf-8"))
+
+
+@cache
+def names_lent(code: str) -> dict[str, str]:
+    """Return the dictionary that code calls ``_NAMES``, empty where it has none."""
+    for node in ast.parse(code).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="_NAMES")], value=value):
+                return ast.literal_eval(value)
+    return {}
 
 
 @cache
@@ -83,25 +113,25 @@ def names_in(code: str) -> frozenset[str]:
                 names |= {alias.name for alias in aliases}
             case ast.ImportFrom(module=str(module), names=aliases, level=0):
                 names |= {f"{module}.{alias.name}" for alias in aliases}
-            case ast.Constant(value=str(text)) if text.replace(".", "").isidentifier():
+            case ast.Constant(value=str(text)) if (
+                "." in text and text.replace(".", "").isidentifier()
+            ):
                 names.add(text)
     return frozenset(names)
 
 
 def files_of(module: str, source: Path) -> tuple[Path, ...]:
-    """Return the files that importing a module loads, none if there is no such module.
+    """Return the files that importing a module below the package loads, none if there is no such.
 
-    They are those of the outermost subpackage that it belongs to, or its own; and the file of the
-    package at the top.
+    They are those of the outermost subpackage that it belongs to, or its own.
     """
     parts = module.split(".")
+    if len(parts) == 1:
+        return ()
     for depth in range(1, len(parts) + 1):
         path = source.joinpath(*parts[:depth])
         folder = (path / "__init__.py").is_file()
         if not folder and not path.with_suffix(".py").is_file():
             return ()
-    top = source / parts[0] / "__init__.py"
-    if len(parts) == 1:
-        return (top,)
     inner = source.joinpath(*parts[:2])
-    return (top, *(package_files(inner) if inner.is_dir() else [inner.with_suffix(".py")]))
+    return tuple(package_files(inner)) if inner.is_dir() else (inner.with_suffix(".py"),)

@@ -11,7 +11,7 @@ from press.imports import files_behind, package_files
 from press.project import Project, digest_of_sources
 
 TREE = {
-    "pack/__init__.py": "LENT = {'lend': 'pack.lent'}",
+    "pack/__init__.py": "_NAMES = {'lend': 'lent', 'fetch': 'family'}",
     "pack/base.py": "",
     "pack/middle.py": "def late():\n    from pack import base\n    return base",
     "pack/top.py": "import pack.middle",
@@ -50,7 +50,6 @@ def reached(path: Path, source: Path) -> set[str]:
     return {file.relative_to(source / "pack").as_posix() for file in files_behind(path, source)}
 
 
-LENT = {"__init__.py", "lent.py"}  # the package names it in a string, to be loaded when asked for
 FAMILY = {"family/__init__.py", "family/first.py", "family/second.py"}
 
 
@@ -58,22 +57,25 @@ FAMILY = {"family/__init__.py", "family/first.py", "family/second.py"}
     ("code", "expected"),
     [
         ("import json", set()),
-        ("import pack", LENT),
-        ("from pack import lend", LENT),
-        ("from pack.base import anything", LENT | {"base.py"}),
-        ("from pack import top as t", LENT | {"top.py", "middle.py", "base.py"}),
-        ("import pack.family.first", LENT | FAMILY | {"base.py"}),
-        ("from pack.family import one", LENT | FAMILY | {"base.py"}),
-        ("def f():\n    import pack.alone", LENT | {"alone.py"}),
-        ("name = 'pack.alone'", LENT | {"alone.py"}),
+        ("from pack import lend", {"lent.py"}),
+        ("from pack import fetch", FAMILY | {"base.py"}),
+        ("from pack.base import anything", {"base.py"}),
+        ("from pack import top as t", {"top.py", "middle.py", "base.py"}),
+        ("import pack.family.first", FAMILY | {"base.py"}),
+        ("from pack.family import one", FAMILY | {"base.py"}),
+        ("def f():\n    import pack.alone", {"alone.py"}),
+        ("name = 'pack.alone'", {"alone.py"}),
         ("text = 'pack is alone'", set()),
+        ("text = 'pack'", set()),
     ],
 )
 def test_imports_are_followed(source: Path, notebook: Write, code: str, expected: set[str]) -> None:
     assert reached(notebook(code), source) == expected
 
 
-@pytest.mark.parametrize("code", ["%run pack", "import subprocess", "!python -m pack"])
+@pytest.mark.parametrize(
+    "code", ["import pack", "import pack as p", "%run pack", "import subprocess", "!python -m pack"]
+)
 def test_what_cannot_be_read_reaches_everything(source: Path, notebook: Write, code: str) -> None:
     assert files_behind(notebook(code), source) == package_files(source)
 
@@ -85,8 +87,8 @@ def test_the_unseen_cell_that_installs_does_not_count(source: Path, notebook: Wr
 @pytest.mark.parametrize(
     ("changed", "matters"),
     [
-        *[(name, True) for name in ("top.py", "middle.py", "base.py", "lent.py", "__init__.py")],
-        *[(name, False) for name in ("alone.py", "family/first.py", "new.py")],
+        *[(name, True) for name in ("top.py", "middle.py", "base.py")],
+        *[(name, False) for name in ("alone.py", "family/first.py", "new.py", "__init__.py")],
     ],
 )
 def test_only_what_is_reached_counts(
