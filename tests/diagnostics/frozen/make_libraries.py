@@ -3,7 +3,7 @@
 In an environment of its own, with torch and scikit-learn:
 
     pip install --no-deps scikit-dimension==0.5.0 reptrix==0.1.0 lightly==1.6.0
-    python tests/diagnostics/frozen/make_frozen.py
+    python tests/diagnostics/frozen/make_libraries.py
 
 lightly's function is compiled from the source of its file alone: what is around it wants
 torchvision. scikit-dimension needs numba.
@@ -50,7 +50,7 @@ def main() -> None:
     z = embeddings()
     tensor = torch.from_numpy(z)
     frozen = {
-        "script": "make_frozen.py",
+        "script": "make_libraries.py",
         "versions": {
             name: metadata.version(name) for name in ("scikit-dimension", "reptrix", "lightly")
         },
