@@ -8,12 +8,12 @@ the data and the imports take. Writes `diagnostics.md` beside this file.
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
+from timing import by_round, interleaved
 from torch import Tensor
 
 from repcollapse import diagnostics
@@ -25,28 +25,6 @@ PAIRS, WIDTH = 20_000, 128  # pdist of as many float32 rows takes 0.8 GiB, and t
 ROUNDS = 7
 IMPORTS = 10
 PEAKS = ("moments", "moments and unit rows", "svdvals", "uniformity")
-
-
-def cpu(function: Callable[[], object]) -> float:
-    started = time.process_time()
-    function()
-    return time.process_time() - started
-
-
-def in_turn(
-    functions: dict[str, Callable[[], object]], rounds: int = ROUNDS
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the median and the least CPU seconds of each, called in turn, after a first round."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(rounds + 1):
-        for name, function in functions.items():
-            taken = cpu(function)
-            if turn:
-                seconds[name].append(taken)
-    return (
-        {name: median(values) for name, values in seconds.items()},
-        {name: min(values) for name, values in seconds.items()},
-    )
 
 
 def scatter(z: Tensor) -> object:
@@ -70,7 +48,9 @@ def spectral() -> list[str]:
         "svd64": lambda: torch.linalg.svdvals(double),
         "svd32": lambda: torch.linalg.svdvals(z),
     }
-    seconds, best = in_turn(functions)
+    taken = by_round(functions, rounds=ROUNDS, warm_up=1)
+    seconds = {name: median(values) for name, values in taken.items()}
+    best = {name: min(values) for name, values in taken.items()}
     rows = [
         ("centred and uncentred scatter, all measures", "scatter", "bare", 0.9, "most"),
         ("the same, and those of the unit rows", "directions", "bare", 1.8, "most"),
@@ -114,12 +94,14 @@ def pasted_uniformity(z: Tensor) -> Tensor:
 
 def pairs() -> list[str]:
     z = torch.randn(PAIRS, WIDTH, generator=torch.Generator().manual_seed(0))
-    seconds, _ = in_turn(
-        {"ours": lambda: diagnostics.uniformity(z), "pdist": lambda: pasted_uniformity(z)}, 3
-    )
+    both = {"ours": lambda: diagnostics.uniformity(z), "pdist": lambda: pasted_uniformity(z)}
+    seconds = interleaved(both, rounds=3, warm_up=1)
     large = torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(0))
-    whole = cpu(lambda: diagnostics.uniformity(large))
-    neighbours = cpu(lambda: diagnostics.intrinsic_dimension(z))
+    alone = {
+        "uniformity": lambda: diagnostics.uniformity(large),
+        "dimension": lambda: diagnostics.intrinsic_dimension(z),
+    }
+    seconds |= interleaved(alone, rounds=1, warm_up=0)
     return [
         "## Measures of pairs",
         "",
@@ -128,8 +110,8 @@ def pairs() -> list[str]:
         f"| `uniformity`, float64, {PAIRS:,} x {WIDTH} | {seconds['ours']:.2f} | 1 | |",
         f"| float32 `pdist`, pasted from the paper | {seconds['pdist']:.2f} "
         f"| {seconds['pdist'] / seconds['ours']:.2f} | at least 1.5 |",
-        f"| `uniformity`, {N:,} x {WIDTH} | {whole:.2f} | | |",
-        f"| `intrinsic_dimension`, {PAIRS:,} x {WIDTH} | {neighbours:.2f} | | |",
+        f"| `uniformity`, {N:,} x {WIDTH} | {seconds['uniformity']:.2f} | | |",
+        f"| `intrinsic_dimension`, {PAIRS:,} x {WIDTH} | {seconds['dimension']:.2f} | | |",
         "",
     ]
 

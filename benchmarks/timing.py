@@ -10,7 +10,15 @@ from statistics import median
 def interleaved(
     parts: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
 ) -> dict[str, float]:
-    """Return the median CPU seconds of one call of each part, called round by round.
+    """Return the median CPU seconds of one call of each part, called round by round."""
+    taken = by_round(parts, rounds=rounds, warm_up=warm_up)
+    return {name: median(seconds) for name, seconds in taken.items()}
+
+
+def by_round(
+    parts: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Return the CPU seconds of one call of each part in every round but the first ones.
 
     Seconds of this process, all its threads: what other processes take of a busy machine is not
     counted. Every round has an order of its own, since a part's caches are what the one before it
@@ -27,4 +35,4 @@ def interleaved(
             if turn >= warm_up:
                 seconds[name].append(time.process_time() - started)
         gc.enable()
-    return {name: median(values) for name, values in seconds.items()}
+    return seconds
