@@ -7,7 +7,7 @@ committed are not tested*.
 This takes minutes and an index to install from, so it is asked for by name. REPCOLLAPSE_COLAB=full
 runs the notebooks as they are, each in an environment of its own. REPCOLLAPSE_COLAB=1 runs one seed
 and few steps, one after the other in one environment, as a reader does who goes on to the next: the
-first installs the package, and that cell is the same in all.
+first installs the package, and that cell is the same in all (`test_contract.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chapters import CHAPTERS, NOTEBOOKS, ROOT, Chapter
+from chapters import NOTEBOOKS, ROOT, Chapter
 
 from press.execute import THREAD_VARIABLES
 from press.outputs import CLAIM, FIGURE, outputs_of
@@ -144,10 +144,6 @@ def execute(source: Path, python: Path, address: str, folder: Path) -> dict[str,
         )
         notebook: dict[str, Any] = json.loads((aside / "out.ipynb").read_text(encoding="utf-8"))
     return notebook
-
-
-def test_all_notebooks_install_the_package_alike() -> None:
-    assert len({chapter.code[0].source for chapter in CHAPTERS}) == 1
 
 
 @pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
