@@ -1,0 +1,99 @@
+"""Whether rows sit on few points: pairs of rows, and how near they are to one another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 512
+# Radii in units of the root mean square distance of a pair, four to a factor of three.
+RADII = 3.0 ** (torch.arange(-44, 1, dtype=torch.float64) / 4)
+FACTOR = 4  # places in RADII
+LARGEST = 0.15  # of a point: the rows on it then vary by about one per cent of the whole variance
+FLAT = 1.25  # a line has 3 times as many pairs within 3 times a radius, a plane 9 times
+CROWDED = 0.9  # share of the rows that have company
+ROWS_A_POINT = 8  # copies of single rows, and a handful of views of one sample, are no collapse
+
+
+@dataclass(frozen=True)
+class Crowding:
+    """How the rows sit together.
+
+    Attributes
+    ----------
+    points
+        On how many points they sit, as the inverse of the chance that two rows share one, and the
+        number of rows where they do not sit on points at all.
+    radius
+        How far apart rows of one point are, as a share of the root mean square distance; NaN where
+        there are no points.
+    company
+        The share of rows that have another row within that radius.
+    flatness
+        By what factor the number of near pairs grows where the radius is tripled.
+    duplicates
+        The share of rows that repeat another row to a millionth of the distance.
+    """
+
+    points: float
+    radius: float
+    company: float
+    flatness: float
+    duplicates: float
+
+
+def crowding(rows: Tensor, total: int) -> Crowding:
+    r"""Return how `rows`, a sample of `total` rows, sit together.
+
+    The share of pairs within a radius r, the correlation integral, grows like :math:`r^d` where
+    rows lie on something of dimension d. Where they sit on separate points it does not grow at all
+    between the size of a point and the distance of two: such a plateau, over a factor of three, is
+    what is looked for.
+
+    References
+    ----------
+    Grassberger & Procaccia 1983, "Measuring the strangeness of strange attractors".
+    """
+    n = len(rows)
+    if n < 2:
+        return Crowding(float(total), math.nan, 0.0, math.nan, 0.0)
+    rows = rows - rows[0]
+    rows = rows - rows.mean(dim=0)
+    squares = rows.square().sum(dim=1)
+    scale = 2 * float(squares.sum()) / (n - 1)  # the mean square distance of two different rows
+    if scale == 0:
+        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0)
+    edges = torch.cat([torch.zeros(1, dtype=torch.float64), scale * RADII.square()])
+    counts = torch.zeros(len(edges) + 1, dtype=torch.float64)
+    nearest = torch.full((n,), torch.inf, dtype=torch.float64)
+    for start in range(0, n, BLOCK):
+        piece = rows[start : start + BLOCK]
+        squared = (
+            torch.addmm(squares, piece, rows.T, alpha=-2) + squares[start : start + BLOCK, None]
+        )
+        own = torch.arange(len(piece))
+        squared[own, own + start] = torch.inf
+        nearest[start : start + BLOCK] = squared.min(dim=1).values
+        counts += torch.bincount(
+            torch.bucketize(squared.flatten(), edges[1:]), minlength=len(counts)
+        )[: len(counts)].double()
+    pairs = counts.cumsum(0)[: len(RADII)] / (n * (n - 1))
+    company = torch.stack([(nearest <= scale * radius**2).double().mean() for radius in RADII])
+    duplicates = float((nearest <= scale * 1e-12).double().mean())
+    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates)
+    for k in range(len(RADII) - FACTOR):
+        if RADII[k] > LARGEST:
+            break
+        points = 1 / float(pairs[k] + (1 - pairs[k]) / total)
+        growth = float(pairs[k + FACTOR] / pairs[k]) if pairs[k] > 0 else math.inf
+        if (
+            company[k] >= CROWDED
+            and points * ROWS_A_POINT <= total
+            and growth <= FLAT
+            and not growth >= found.flatness
+        ):
+            found = Crowding(points, float(RADII[k]), float(company[k]), growth, duplicates)
+    return found
