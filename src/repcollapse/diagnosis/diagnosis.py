@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from repcollapse.diagnosis import report
 from repcollapse.diagnosis.findings import COLLAPSES, Finding, plain
 
 if TYPE_CHECKING:
@@ -73,11 +74,19 @@ class Diagnosis:
         )
 
     def plot(self) -> Figure:
-        """Return a figure of the spectrum, of scale and location, and of the pairs."""
-        raise NotImplementedError
+        """Return a figure: the spectrum, and readings as shares of what isotropic data read.
+
+        It is matplotlib's, in the book's style and otherwise left alone: show or save it, and close
+        it.
+        """
+        return report.plot(self)
 
     def __str__(self) -> str:
-        raise NotImplementedError
+        return report.text(self)
+
+    def to_html(self) -> str:
+        """Return the report as a fragment of HTML that needs nothing else, light or dark."""
+        return report.to_html(self)
 
     def _repr_html_(self) -> str:
-        raise NotImplementedError
+        return self.to_html()
