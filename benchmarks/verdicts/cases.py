@@ -295,6 +295,67 @@ def mild_offset(draw: _Draw):
     return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
 
 
+@family("healthy")
+def knee(draw: _Draw):
+    """A flat head and a tail that falls, as trained networks have it."""
+    n, d, alpha = draw.rows, draw.dimension, draw.between(1.0, 2.0)
+    head = max(2.0, d * draw.between(0.1, 0.25))
+
+    def rows(g: torch.Generator) -> Tensor:
+        index = torch.arange(1, d + 1, dtype=torch.float32)
+        scales = (index / head).clamp(min=1) ** (-alpha / 2)
+        return _scaled(g, _turned(g, _normal(g, n, d) * scales))
+
+    return d, rows
+
+
+@family("healthy")
+def views(draw: _Draw):
+    """Two to five views a sample, which agree well."""
+    n, d, per = draw.rows, draw.dimension, draw.of((2, 3, 5))
+    level = draw.log_between(0.01, 0.3)
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = _unit_variance(_power_law(g, math.ceil(n / per), d, 0.75)).repeat(per, 1)[:n]
+        return _scaled(g, z + level * _normal(g, n, d) / math.sqrt(d))
+
+    return d, rows
+
+
+@family("healthy")
+def loud_features(draw: _Draw):
+    """One to three features with much more variance than the others, as language models have."""
+    n, d, loud = draw.rows, draw.dimension, draw.of((1, 2, 3))
+    share = draw.between(0.3, 0.9)
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = _standard(_power_law(g, n, d, 0.5))
+        z[:, :loud] *= math.sqrt(share / (1 - share) * (d - loud) / loud)
+        return _scaled(g, z)
+
+    return d, rows
+
+
+@family("healthy")
+def coarse(draw: _Draw):
+    """Features rounded to a few levels, or to their signs."""
+    n, d, levels = draw.rows, max(draw.dimension, 32), draw.of((1, 4, 16, 127))
+    draw.dimension = d
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = _standard(_power_law(g, n, d, 0.5))
+        return z.sign() if levels == 1 else (z / 4 * levels).round().clamp(-levels, levels)
+
+    return d, rows
+
+
+@family("healthy")
+def rectified_classes(draw: _Draw):
+    """Classes that have an inside, rectified: what comes before a classifier's last layer."""
+    n, d, within = draw.rows, draw.dimension, draw.between(0.2, 0.6)
+    return d, lambda g: _scaled(g, _standard(_clusters(g, n, d, 10, within)).relu())
+
+
 # --- complete
 
 
@@ -374,6 +435,20 @@ def constant_but_for_a_few(draw: _Draw):
     return 1, rows
 
 
+@family("complete")
+def rectified_residue(draw: _Draw):
+    """Rectified features of which a bias decides: noise moves each by a hundredth of it."""
+    n, d, level = draw.rows, draw.dimension, draw.log_between(1e-5, 0.015)
+    alive = max(1, int(d * draw.between(0.2, 1.0)))
+
+    def rows(g: torch.Generator) -> Tensor:
+        bias = torch.rand(d, generator=g) + 0.5
+        bias[alive:] = -bias[alive:]
+        return _scaled(g, (bias + level * _normal(g, n, d)).relu())
+
+    return d, rows
+
+
 # --- dimensional
 
 
@@ -431,6 +506,40 @@ def low_rank_heavy_tails(draw: _Draw):
     return rank, rows
 
 
+@family("dimensional")
+def dead_features(draw: _Draw):
+    """All but at most a twentieth of the features never change."""
+    n, d, alive = draw.rows, draw.dimension, _few(draw)
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = _normal(g, 1, d).repeat(n, 1) * draw_of_zero(g)
+        where = torch.randperm(d, generator=g)[:alive]
+        z[:, where] += 2 * _normal(g, n, alive)
+        return _scaled(g, z)
+
+    return alive, rows
+
+
+def draw_of_zero(g: torch.Generator) -> float:
+    """Return zero or a number of the order of the others."""
+    return float(torch.randint(2, (), generator=g)) * 0.3
+
+
+@family("dimensional")
+def copies(draw: _Draw):
+    """Features that are copies of a few, with either sign, and slightly blurred."""
+    n, d, kept = draw.rows, draw.dimension, _few(draw)
+    blur = draw.log_between(1e-4, 0.01)
+
+    def rows(g: torch.Generator) -> Tensor:
+        source = torch.randint(kept, (d,), generator=g)
+        signs = torch.randint(2, (d,), generator=g) * 2.0 - 1
+        z = _normal(g, n, kept)[:, source] * signs
+        return _scaled(g, z + blur * _normal(g, n, d))
+
+    return kept, rows
+
+
 # --- cluster
 
 
@@ -473,6 +582,21 @@ def uneven_points(draw: _Draw):
         return _scaled(g, _offset(g, _clusters(g, n, d, count, within, even=False), share))
 
     return min(count - 1, d), rows
+
+
+@family("cluster")
+def rays(draw: _Draw):
+    """Few directions, and rows of any length along them."""
+    n, d = draw.rows, draw.dimension
+    count = draw.of([c for c in (3, 5, 10, 20) if 12 * c <= n])
+    level = draw.log_between(1e-6, 0.02)
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = torch.nn.functional.normalize(_normal(g, count, d), dim=1)[_assigned(g, n, count)]
+        z = z + level * _normal(g, n, d) / math.sqrt(d)
+        return z * torch.randn(n, 1, generator=g).mul(0.5).exp()
+
+    return min(count, d), rows
 
 
 # --- cone
@@ -519,6 +643,19 @@ def nearly_points(draw: _Draw):
     n, d, count = draw.rows, draw.dimension, draw.of((2, 3, 4))
     within = draw.log_between(5e-3, 0.1)
     return d, lambda g: _scaled(g, _clusters(g, n, d, count, within))
+
+
+@family("ambiguous")
+def manifold(draw: _Draw):
+    """A smooth surface of two to eight dimensions, bent through all of them."""
+    n, d, latent = draw.rows, draw.dimension, draw.of((2, 4, 8))
+
+    def rows(g: torch.Generator) -> Tensor:
+        wide = 2 * d
+        hidden = (_normal(g, n, latent) @ _normal(g, latent, wide) + _normal(g, 1, wide)).tanh()
+        return _scaled(g, hidden @ _normal(g, wide, d) / math.sqrt(wide))
+
+    return latent, rows
 
 
 @family("ambiguous")

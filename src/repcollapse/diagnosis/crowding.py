@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ BLOCK = 512
 RADII = 3.0 ** (torch.arange(-44, 1, dtype=torch.float64) / 4)
 FACTOR = 4  # places in RADII
 LARGEST = 0.15  # of a point: the rows on it then vary by about one per cent of the whole variance
+COPY = 0.05  # of a copy of a row, which shows no dimension that the row does not
 FLAT = 1.25  # a line has 3 times as many pairs within 3 times a radius, a plane 9 times
 CROWDED = 0.9  # share of the rows that have company
 ROWS_A_POINT = 8  # copies of single rows, and a handful of views of one sample, are no collapse
@@ -36,6 +37,8 @@ class Crowding:
         By what factor the number of near pairs grows where the radius is tripled.
     duplicates
         The share of rows that repeat another row to a millionth of the distance.
+    distinct
+        How many of `rows` have none before them within `COPY` of the distance.
     """
 
     points: float
@@ -43,6 +46,7 @@ class Crowding:
     company: float
     flatness: float
     duplicates: float
+    distinct: float
 
 
 def crowding(rows: Tensor, total: int) -> Crowding:
@@ -59,16 +63,17 @@ def crowding(rows: Tensor, total: int) -> Crowding:
     """
     n = len(rows)
     if n < 2:
-        return Crowding(float(total), math.nan, 0.0, math.nan, 0.0)
+        return Crowding(float(total), math.nan, 0.0, math.nan, 0.0, float(n))
     rows = rows - rows[0]
     rows = rows - rows.mean(dim=0)
     squares = rows.square().sum(dim=1)
     scale = 2 * float(squares.sum()) / (n - 1)  # the mean square distance of two different rows
     if scale == 0:
-        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0)
+        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
     edges = torch.cat([torch.zeros(1, dtype=torch.float64), scale * RADII.square()])
     counts = torch.zeros(len(edges) + 1, dtype=torch.float64)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
+    distinct = 0
     for start in range(0, n, BLOCK):
         piece = rows[start : start + BLOCK]
         squared = (
@@ -77,23 +82,31 @@ def crowding(rows: Tensor, total: int) -> Crowding:
         own = torch.arange(len(piece))
         squared[own, own + start] = torch.inf
         nearest[start : start + BLOCK] = squared.min(dim=1).values
+        close = (squared <= scale * COPY**2).tril(start - 1)  # of earlier rows alone
+        distinct += int((~close.any(dim=1)).sum())
         counts += torch.bincount(
             torch.bucketize(squared.flatten(), edges[1:]), minlength=len(counts)
         )[: len(counts)].double()
     pairs = counts.cumsum(0)[: len(RADII)] / (n * (n - 1))
     company = torch.stack([(nearest <= scale * radius**2).double().mean() for radius in RADII])
     duplicates = float((nearest <= scale * 1e-12).double().mean())
-    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates)
+    points = 1 / (pairs + (1 - pairs) / total)
+    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates, float(distinct))
     for k in range(len(RADII) - FACTOR):
         if RADII[k] > LARGEST:
             break
-        points = 1 / float(pairs[k] + (1 - pairs[k]) / total)
         growth = float(pairs[k + FACTOR] / pairs[k]) if pairs[k] > 0 else math.inf
         if (
             company[k] >= CROWDED
-            and points * ROWS_A_POINT <= total
+            and points[k] * ROWS_A_POINT <= total
             and growth <= FLAT
             and not growth >= found.flatness
         ):
-            found = Crowding(points, float(RADII[k]), float(company[k]), growth, duplicates)
+            found = replace(
+                found,
+                points=float(points[k]),
+                radius=float(RADII[k]),
+                company=float(company[k]),
+                flatness=growth,
+            )
     return found

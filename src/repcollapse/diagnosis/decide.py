@@ -56,6 +56,8 @@ OF_NULL = 0.5
 FEWEST_DIMENSIONS = 3
 # Rows that could show twice as many dimensions as make a collapse can tell it from health.
 ROWS_A_FLOOR = 2.0
+# Of points, as the inverse of the chance that two rows share one: less is one point and a few rows.
+MORE_THAN_ONE = 1.05
 # Half of the directions' energy in their mean. Rectified normal features read 0.32, CLIP's image
 # and text embeddings 0.65 to 0.78.
 CONE_SHARE = 0.5
@@ -94,8 +96,13 @@ def decide(evidence: Evidence) -> list[Finding]:
 
 def floor_of(evidence: Evidence, name: str) -> float:
     """Return the number of dimensions at or below which a reading of `name` is a collapse."""
-    least = max(FLOORS[name] * evidence.dimension, LINE)
-    return min(least, OF_NULL * evidence.nulls[name])
+    most = max(FLOORS[name] * evidence.dimension, LINE)
+    return min(most, OF_NULL * _reach(evidence, evidence.nulls[name]))
+
+
+def _reach(evidence: Evidence, null: float) -> float:
+    """Return how many dimensions the rows could show; near copies of a row show no more than it."""
+    return min(null, max(evidence.metrics["distinct"] - 1, 1.0))
 
 
 def _collapses(evidence: Evidence) -> Iterator[Finding]:
@@ -124,20 +131,26 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             "spread",
             value=spread,
         )
-    if not math.isnan(metrics["point_radius"]) and metrics["points"] > 1:
-        points = metrics["points"]
-        at = f"about {points:.3g} points" if points >= 1.5 else "little more than one point"
-        if points >= 1.05:
-            yield found(
-                evidence,
-                CLUSTER,
-                f"The rows sit on {at}: {_percent(metrics['point_company'])} of them have another "
-                f"within {_percent(metrics['point_radius'])} of the distance between rows, and "
-                "between the points there is nothing.",
-                "points",
-                reference=float(rows),
-            )
+    yield from _clustered(evidence, "point", "rows")
+    if metrics["dimensions_99"] >= LINE:  # the directions of a line through the origin are two
+        yield from _clustered(evidence, "direction", "directions")
     yield from _dimensional(evidence)
+
+
+def _clustered(evidence: Evidence, kind: str, what: str) -> Iterator[Finding]:
+    metrics, name = evidence.metrics, "points" if kind == "point" else f"{kind}_points"
+    if math.isnan(metrics.get(f"{kind}_radius", math.nan)) or metrics[name] < MORE_THAN_ONE:
+        return
+    yield found(
+        evidence,
+        CLUSTER,
+        f"The {what} sit on about {metrics[name]:.3g} points: "
+        f"{_percent(metrics[f'{kind}_company'])} of them have another within "
+        f"{_percent(metrics[f'{kind}_radius'])} of the distance between two, and between the "
+        "points there is nothing.",
+        name,
+        reference=float(evidence.rows),
+    )
 
 
 def _dimensional(evidence: Evidence) -> Iterator[Finding]:
@@ -151,8 +164,8 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
         core = metrics.get(f"core_{name}")
         if core is not None:
             # A few long rows hold the variance, not the model: what do the others look like?
-            least = max(FLOORS[name] * dimension, LINE)
-            if core > min(least, OF_NULL * metrics[f"core_null_{name}"]):
+            most = max(FLOORS[name] * dimension, LINE)
+            if core > min(most, OF_NULL * _reach(evidence, metrics[f"core_null_{name}"])):
                 continue
         yield found(
             evidence,

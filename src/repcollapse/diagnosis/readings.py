@@ -44,6 +44,7 @@ HEAVY = (
     10.0  # of the kurtosis of the rows' lengths, 3 for a normal line and less for more directions
 )
 AXES = 5  # leading ones: an axis of little weight does not matter to a reader
+WIDE = 3  # columns a row: from here on singular values of the rows cost less than eigenvalues
 SHARES = {"dimensions_99": 0.99, "dimensions_999": 0.999}
 
 Numbers = dict[str, float]
@@ -106,19 +107,19 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     if n < 2:
         return Evidence(n, dimension, len(rows), metrics, {}, {}, (), ())
     centred = rows - moments.mean
-    axes = None
-    if whole and n < dimension:  # the rows are fewer numbers than their scatter
+    if whole and WIDE * n < dimension:  # the rows are far fewer numbers than their scatter
         sigma, plain = singular_values(rows), singular_values(rows, center=False)
-        left, energies = _of_gram(centred)
-        projected = left.square() * energies
-        directed = unit_rows(rows)
-        energy_of_units = torch.linalg.svdvals(directed).square()
+        energy_of_units = torch.linalg.svdvals(unit_rows(rows)).square()
     else:
         sigma = moments.eigenvalues().sqrt()[: min(n, dimension)]
         plain = moments.eigenvalues(center=False).sqrt()[: min(n, dimension)]
+        energy_of_units = units.eigenvalues(center=False)
+    if whole and n < dimension:
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        projected = (vectors.square() * values.clamp(min=0)).flip(1)
+    else:
         axes = torch.linalg.eigh(moments.scatter).eigenvectors.flip(1)
         projected = (centred @ axes)[:, : len(sigma)].square()
-        energy_of_units = units.eigenvalues(center=False)
     energies = sigma.square()
     metrics |= _shape(sigma, plain)
     metrics["participation_ratio_unbiased"] = participation_ratio_of_moments(moments)
@@ -202,11 +203,6 @@ def _nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
 def _shares(energies: Tensor) -> tuple[float, ...]:
     total = float(energies.sum())
     return tuple((energies / total).tolist()) if total > 0 else (0.0,) * len(energies)
-
-
-def _of_gram(centred: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
-    return vectors.flip(1), values.flip(0).clamp(min=0)
 
 
 def _intervals(metrics: Numbers, variances: Tensor, projected: Tensor, n: int) -> Intervals:
@@ -309,7 +305,17 @@ def _core(state: EmbeddingMoments, rows: Tensor) -> Numbers:
         "points": crowd.points,
         "point_radius": crowd.radius,
         "point_company": crowd.company,
+        "distinct": crowd.distinct,
     }
+    if math.isnan(crowd.radius):
+        # Points of a cosine are directions, whatever the lengths of the rows.
+        crowd = crowding(unit_rows(core), n)
+        if not math.isnan(crowd.radius):
+            found |= {
+                "direction_points": crowd.points,
+                "direction_radius": crowd.radius,
+                "direction_company": crowd.company,
+            }
     if len(core) >= 2 and (0 < outliers <= FEW or kurtosis > HEAVY):
         sigma = singular_values(core)
         null = null_singular_values(len(core), core.shape[1]).square()

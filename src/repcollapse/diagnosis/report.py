@@ -36,6 +36,7 @@ READINGS = {
     "intrinsic_dimension": "intrinsic dimension",
     "uniformity": "uniformity",
     "points": "distinct points",
+    "direction_points": "distinct directions",
     "intraclass_correlation": "intraclass correlation",
     "lidar": "LiDAR",
     "group_intraclass_correlation": "intraclass correlation, groups",
