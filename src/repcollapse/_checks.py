@@ -61,8 +61,13 @@ def as_matrix_pair(
     return matrix_a, matrix_b
 
 
-def as_views(name: str, value: Any, *, min_views: int = 2, min_samples: int = 2) -> Tensor:
-    """Return `value` as a finite floating (V, N, D) tensor of V >= `min_views` views."""
+def as_views(
+    name: str, value: Any, *, min_views: int = 2, min_samples: int = 2, finite: bool = True
+) -> Tensor:
+    """Return `value` as a finite floating (V, N, D) tensor of V >= `min_views` views.
+
+    Without `finite`, whoever asks finds out whether all of them are numbers.
+    """
     views = _as_floating_tensor(name, value)
     if views.ndim != 3 or views.shape[2] == 0:
         raise ValueError(
@@ -74,7 +79,8 @@ def as_views(name: str, value: Any, *, min_views: int = 2, min_samples: int = 2)
             f"{name} needs at least {min_views} views of at least {min_samples} samples; "
             f"got V={views.shape[0]}, N={views.shape[1]}"
         )
-    require_finite(name, views)
+    if finite:
+        require_finite(name, views)
     return views
 
 

@@ -15,7 +15,7 @@ from repcollapse.diagnosis.decide import decide
 from repcollapse.diagnosis.diagnosis import Diagnosis
 from repcollapse.diagnosis.findings import VERDICTS, Finding
 from repcollapse.diagnosis.readings import Evidence
-from repcollapse.diagnosis.survey import Survey
+from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey
 
 __all__ = [
     "VERDICTS",
@@ -72,6 +72,11 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
     'dimensional'
     """
     n, dimension = _shape("z", z, "(N, D), rows are samples")
+    if dimension > MOST_COLUMNS:
+        raise ValueError(
+            f"z must have at most {MOST_COLUMNS} columns; got {dimension}: project it onto fewer "
+            "(a random projection keeps what is measured here)"
+        )
     labels = None if labels is None else _checks.as_labels("labels", labels, n)
     groups = None if groups is None else _checks.as_labels("groups", groups, n)
     survey = Survey.empty(dimension)

@@ -69,6 +69,8 @@ EXACT = 0.97
 # Of the variance within classes. Classifiers of even and odd digits: 0.01 where the ten digits are
 # lost, 0.6 where they are not.
 ONE_POINT_A_CLASS = 0.05
+# An accuracy of fewer rows is too uncertain to be called chance.
+ROWS_FOR_ACCURACY = 100
 # Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
 # by a squared error 0.05.
 SHORT = 0.1
@@ -248,7 +250,7 @@ def _of_classes(evidence: Evidence) -> Iterator[Finding]:
             "within_share",
         )
     low = evidence.intervals.get("nearest_mean_accuracy", (math.nan, math.nan))[0]
-    if low <= metrics["chance"]:
+    if evidence.sampled >= ROWS_FOR_ACCURACY and low <= metrics["chance"]:
         yield found(
             evidence,
             LOST,

@@ -216,21 +216,20 @@ def _intervals(metrics: Numbers, variances: Tensor, projected: Tensor, n: int) -
     if total <= 0 or len(projected) < 3:
         return {}
     k = min(len(variances), projected.shape[1])
-    lam = variances[:k]
-    shares = lam / total
-    positive = shares > 0
-    logs = torch.where(positive, shares.clamp(min=1e-300).log(), 0.0)
+    lam, projected = variances[:k] / total, projected[:, :k] / total  # none of them has a scale
+    positive = lam > 0
+    logs = torch.where(positive, lam.clamp(min=1e-300).log(), 0.0)
     sigma = lam.sqrt()
     q = sigma / sigma.sum()
     log_q = torch.where(positive, q.clamp(min=1e-300).log(), 0.0)
     squares = float(lam.square().sum())
     first = torch.zeros_like(lam)
     first[0] = 1.0
-    entropy, entropy_q = float((-shares * logs).sum()), float((-q * log_q).sum())
+    entropy, entropy_q = float((-lam * logs).sum()), float((-q * log_q).sum())
     gradients = {
-        "participation_ratio": 2 * total / squares - 2 * total**2 / squares**2 * lam,
-        "stable_rank": 1 / lam[0] - first * total / lam[0] ** 2,
-        "effective_rank_lambda": math.exp(entropy) * (-logs - entropy) / total,
+        "participation_ratio": 2 / squares - 2 / squares**2 * lam,
+        "stable_rank": 1 / lam[0] - first / lam[0] ** 2,
+        "effective_rank_lambda": math.exp(entropy) * (-logs - entropy),
         "effective_rank": torch.where(
             positive,
             math.exp(entropy_q)
@@ -241,15 +240,15 @@ def _intervals(metrics: Numbers, variances: Tensor, projected: Tensor, n: int) -
     }
     held = lam.cumsum(0)
     for name, share in SHARES.items():
-        full = min(int((held < share * total).sum()), k - 1)
+        full = min(int((held < share).sum()), k - 1)
         before = float(held[full - 1]) if full else 0.0
         gradient = torch.full_like(lam, share)
         gradient[:full] -= 1
-        gradient[full] -= (share * total - before) / lam[full]
+        gradient[full] -= (share - before) / lam[full]
         gradients[name] = gradient / lam[full]
     found = {}
     for name, gradient in gradients.items():
-        influence = projected[:, :k] @ gradient
+        influence = projected @ gradient
         error = float(influence.std()) / math.sqrt(n)
         found[name] = _around(metrics[name], error, low=0.0)
     return found
@@ -385,12 +384,12 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
     """Return how much of the variance lies between groups, whose rows are views of one sample."""
     _, index, counts = np.unique(sample.groups, return_inverse=True, return_counts=True)
     several = counts[index] >= 2
-    rows, groups = sample.rows[torch.from_numpy(several)], sample.groups[several]
+    rows, groups = _standard(sample.rows[torch.from_numpy(several)]), sample.groups[several]
     found: Numbers = {f"{prefix}groups": float(len(np.unique(groups)))}
     found[f"{prefix}group_rows"] = float(len(groups))
     if found[f"{prefix}groups"] < 2:
         return found, {}
-    grouped = GroupedMoments.of(rows, groups)
+    grouped = GroupedMoments.of(rows - rows.mean(dim=0), groups)
     icc = intraclass_correlation_of(grouped)
     found |= {
         f"{prefix}intraclass_correlation": icc,
@@ -411,6 +410,16 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
         error = math.sqrt((BLOCKS - 1) / BLOCKS * squares)
         intervals[f"{prefix}intraclass_correlation"] = _around(icc, error, low=0.0, high=1.0)
     return found, intervals
+
+
+def _standard(rows: Tensor) -> Tensor:
+    """Return rows with a mean variance of one: LiDAR's delta is a share of it then."""
+    if len(rows) < 2:
+        return rows
+    largest = rows.abs().max().clamp(min=1e-300)
+    rows = rows / largest
+    scale = (rows - rows[0]).var(dim=0).mean().sqrt()
+    return rows / scale if scale > 0 else rows
 
 
 def _best(grouped: GroupedMoments) -> float:

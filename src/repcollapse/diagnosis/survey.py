@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
@@ -15,6 +17,7 @@ from repcollapse.diagnostics import EmbeddingMoments, GroupedMoments
 from repcollapse.diagnostics.moments import as_rows
 
 MOST_CLASSES = 2**16
+MOST_COLUMNS = 2**13  # two scatters are a gibibyte then
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Survey:
     @classmethod
     def empty(cls, dimension: int, *, sample: int = SAMPLE) -> Survey:
         """Return the survey of no rows of `dimension` numbers, which keeps `sample` of them."""
-        dimension = _checks.integer("dimension", dimension, at_least=1)
+        dimension = _checks.integer("dimension", dimension, at_least=1, at_most=MOST_COLUMNS)
         sample = _checks.integer("sample", sample, at_least=16)
         return cls(EmbeddingMoments.empty(dimension), RowSample.empty(dimension, sample))
 
@@ -91,10 +94,12 @@ class Survey:
         TypeError, ValueError
             For rows, an index, labels or identifiers other than these.
         """
-        matrix = as_rows("z", z)
+        start = self.next_row if start is None else _checks.integer("start", start, at_least=0)
+        matrix = _on_cpu(_checks.as_matrix("z", z, min_rows=1, finite=False))
+        _require_finite("z", "row", matrix, start)
+        as_rows("z", matrix)
         if matrix.shape[1] != self.dimension:
             raise ValueError(f"z must have {self.dimension} columns; got {matrix.shape[1]}")
-        start = self.next_row if start is None else _checks.integer("start", start, at_least=0)
         index = np.arange(start, start + len(matrix), dtype=np.int64)
         seen = self.moments.rows.count > 0
         self._require_same("labels", seen, self.classes is not None, labels is not None)
@@ -132,16 +137,17 @@ class Survey:
         TypeError, ValueError
             For views or an index other than these.
         """
-        stacked = _checks.as_views("views", views, min_samples=1)
+        start = self.next_view if start is None else _checks.integer("start", start, at_least=0)
+        stacked = _on_cpu(_checks.as_views("views", views, min_samples=1, finite=False))
         n_views, n, dimension = stacked.shape
         if dimension != self.dimension:
-            raise ValueError(f"views must have D = {self.dimension} like z; got {dimension}")
-        start = self.next_view if start is None else _checks.integer("start", start, at_least=0)
+            raise ValueError(f"views must have D = {self.dimension} like z; got D = {dimension}")
+        _require_finite("views", "sample", stacked.transpose(0, 1).flatten(1), start)
         names = np.tile(np.arange(start, start + n, dtype=np.int64), n_views)
         # Of more views than a sample holds, which ones stay is drawn by view and sample.
         index = np.repeat(np.arange(n_views, dtype=np.int64) << 40, n) + names
         kept = self.views or GroupSample.empty(dimension, GROUP_ROWS)
-        as_one = stacked.detach().reshape(n_views * n, dimension)
+        as_one = stacked.reshape(n_views * n, dimension)
         kept = kept.update(as_rows("views", as_one), index, names)
         return replace(self, views=kept, next_view=max(self.next_view, start + n))
 
@@ -181,7 +187,25 @@ class Survey:
         )
 
     def evidence(self) -> Evidence:
-        """Return the numbers."""
+        """Return the numbers.
+
+        Raises
+        ------
+        ValueError
+            For a survey without rows, for labels of a single class, and for groups of which not two
+            have two rows.
+        """
+        if self.moments.rows.count == 0:
+            raise ValueError("a survey must have seen at least one row; got none")
+        if self.classes is not None and len(self.classes.keys) < 2:
+            raise ValueError("labels must be of at least 2 classes; got one")
+        if self.groups is not None:
+            _, counts = np.unique(self.groups.groups, return_counts=True)
+            if (counts >= 2).sum() < 2:
+                raise ValueError(
+                    "groups must name at least 2 samples that have 2 rows or more; got "
+                    f"{(counts >= 2).sum()}"
+                )
         found = read_rows(self.moments, self.sample)
         metrics, intervals = dict(found.metrics), dict(found.intervals)
         parts = []
@@ -203,6 +227,17 @@ class Survey:
                 f"{name} must be given for all rows or for none; "
                 f"the others came {'with' if had else 'without'}"
             )
+
+
+def _on_cpu(rows: Tensor) -> Tensor:
+    return rows.detach().cpu()
+
+
+def _require_finite(name: str, what: str, rows: Tensor, start: int) -> None:
+    """Raise where a row is not finite, and say which among all of them."""
+    if not _checks.all_finite(rows):
+        bad = (~torch.isfinite(rows)).any(dim=1).nonzero()[0, 0]
+        raise ValueError(f"{name} must be finite; {what} {start + int(bad)} holds NaN or Inf")
 
 
 def _merged(mine: Any, theirs: Any) -> Any:
