@@ -41,6 +41,8 @@ MIN_ROWS = 16
 DEAD_SPREAD = 0.05
 # Of zero rows: dead units have answered for nearly every sample.
 MOST_ZERO = 0.9
+# With more zero rows than this beside one direction, the rows still say one thing: zero or not.
+SOME_ZERO = 0.1
 # Of D, the dimensions that hold all but a thousandth of the variance, and all but a hundredth. The
 # first is strict about what is left outside, the second about how few they are: one direction with
 # a trace of noise is as dead as three without. A power law of exponent 2 keeps 23 % of 2,048
@@ -52,8 +54,8 @@ LINE = 1.25
 # Of what isotropic data of the same size reads: with few rows every spectrum is short, and only one
 # that is shorter still says something about the model.
 OF_NULL = 0.5
-# Below three dimensions there is nothing for a spectrum to lose.
-FEWEST_DIMENSIONS = 3
+# One dimension has no spectrum to lose.
+FEWEST_DIMENSIONS = 2
 # Rows that could show twice as many dimensions as make a collapse can tell it from health.
 ROWS_A_FLOOR = 2.0
 # Of points, as the inverse of the chance that two rows share one: less is one point and a few rows.
@@ -98,8 +100,12 @@ def decide(evidence: Evidence) -> list[Finding]:
 
 def floor_of(evidence: Evidence, name: str) -> float:
     """Return the number of dimensions at or below which a reading of `name` is a collapse."""
+    return _floor(evidence, name, evidence.nulls[name])
+
+
+def _floor(evidence: Evidence, name: str, null: float) -> float:
     most = max(FLOORS[name] * evidence.dimension, LINE)
-    return min(most, OF_NULL * _reach(evidence, evidence.nulls[name]))
+    return min(most, max(OF_NULL * _reach(evidence, null), 1.0))
 
 
 def _reach(evidence: Evidence, null: float) -> float:
@@ -121,7 +127,7 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             "zero_rows",
             reference=0.0,
         )
-    elif spread < DEAD_SPREAD:
+    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows:
         but = ""
         if spread < metrics["spread"]:
             but = f", {_percent(metrics['outliers'])} of rows far from the others left out"
@@ -163,12 +169,10 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
         value, floor = metrics[name], floor_of(evidence, name)
         if value > floor:
             continue
-        core = metrics.get(f"core_{name}")
-        if core is not None:
-            # A few long rows hold the variance, not the model: what do the others look like?
-            most = max(FLOORS[name] * dimension, LINE)
-            if core > min(most, OF_NULL * _reach(evidence, metrics[f"core_null_{name}"])):
-                continue
+        # Where a few long rows hold the variance, and not the model: what are the others like?
+        core, core_null = metrics.get(f"core_{name}", 0.0), metrics.get(f"core_null_{name}", 0.0)
+        if core > _floor(evidence, name, core_null):
+            continue
         yield found(
             evidence,
             DIMENSIONAL,

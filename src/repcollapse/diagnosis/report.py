@@ -147,7 +147,7 @@ def plot(diagnosis: Diagnosis) -> Figure:
             right.barh(row, 1, color="none", edgecolor=figures.LIGHT["rule"], height=0.5)
             right.barh(row, value, color=own, height=0.5)
         right.set_yticks(range(len(bars)), labels=[label for label, _ in bars])
-        right.set(xlim=(0, 1), ylim=(len(bars) - 0.5, -0.5), xlabel="of isotropic data")
+        right.set(xlim=(0, 1), ylim=(max(len(bars), 1) - 0.5, -0.5), xlabel="of isotropic data")
         right.grid(axis="y", visible=False)
     return fig
 

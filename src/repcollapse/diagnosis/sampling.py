@@ -71,13 +71,15 @@ class RowSample:
 class GroupSample:
     """Whole groups of lowest priority, as many as fit in `capacity` rows.
 
-    Of a group of more than `PER_GROUP` rows, those of lowest priority stand for it.
+    Of a group of more than `PER_GROUP` rows, those of lowest priority stand for it. Groups whose
+    priority is `limit` or more have been dropped, and stay so whatever comes in of them.
     """
 
     capacity: int
     groups: np.ndarray
     index: np.ndarray
     rows: Tensor
+    limit: int = 2**64
 
     @classmethod
     def empty(cls, dimension: int, capacity: int = GROUP_ROWS) -> GroupSample:
@@ -87,26 +89,42 @@ class GroupSample:
 
     def update(self, rows: Tensor, index: np.ndarray, groups: np.ndarray) -> GroupSample:
         """Return the sample of these rows and the given ones, of other indices."""
-        rows = rows.detach().to("cpu", torch.float64)
-        return self.merge(GroupSample(self.capacity, groups, index, rows))
+        low = _below(self.limit, groups)
+        kept = rows.detach()[torch.from_numpy(low)].to("cpu", torch.float64)
+        return self.merge(GroupSample(self.capacity, groups[low], index[low], kept))
 
     def merge(self, other: GroupSample) -> GroupSample:
         """Return the sample of all rows of both.
 
-        A group that is dropped was beyond the capacity already, and rows only ever come in: what is
-        left in the end is what would have been left of all rows at once.
+        A group is dropped when those before it and it have too many rows. They will not become
+        fewer, so that what is left in the end is what is left of all rows at once.
         """
         groups = np.concatenate([self.groups, other.groups])
         index = np.concatenate([self.index, other.index])
-        order = np.lexsort((priorities(index), groups, priorities(groups)))
-        ordered = groups[order]
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else order
-        place = np.arange(len(ordered)) - np.repeat(first, np.diff(np.r_[first, len(ordered)]))
-        order = order[place < PER_GROUP]
-        ordered = groups[order]
-        _, position, counts = np.unique(ordered, return_index=True, return_counts=True)
-        by_place = np.argsort(position)
-        fits = int((np.cumsum(counts[by_place]) <= self.capacity).sum())
-        order = order[: int(counts[by_place][:fits].sum())]
+        limit = min(self.limit, other.limit)
+        order = np.lexsort((priorities(index), priorities(groups)))
+        order = order[_below(limit, groups[order])]
+        order = order[_places(groups[order]) < PER_GROUP]
+        starts = np.flatnonzero(_places(groups[order]) == 0)
+        ends = np.append(starts[1:], len(order))
+        fits = int((ends <= self.capacity).sum())
+        if fits < len(ends):
+            limit = int(priorities(groups[order][starts[fits] :][:1])[0])
+            order = order[: starts[fits]]
         rows = torch.cat([self.rows, other.rows])[torch.from_numpy(order)]
-        return GroupSample(self.capacity, groups[order], index[order], rows)
+        return GroupSample(self.capacity, groups[order], index[order], rows, limit)
+
+
+def _below(limit: int, groups: np.ndarray) -> np.ndarray:
+    if limit == 2**64:
+        return np.ones(len(groups), dtype=bool)
+    return priorities(groups) < np.uint64(limit)
+
+
+def _places(ordered: np.ndarray) -> np.ndarray:
+    """Return the place of each row in its group, of rows that are ordered by group."""
+    place = np.arange(len(ordered))
+    if len(ordered) == 0:
+        return place
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return place - np.repeat(first, np.diff(np.r_[first, len(ordered)]))
