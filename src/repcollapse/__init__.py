@@ -19,6 +19,7 @@ _PARTS = frozenset(
         *("networks", "objectives", "pretraining", "training", "views"),
     }
 )
+# Names that stand for the package, and the part that has each. The build reads this dictionary.
 _NAMES = {
     "Diagnosis": "diagnosis",
     "diagnose": "diagnosis",

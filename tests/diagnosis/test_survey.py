@@ -202,7 +202,7 @@ def test_nearest_means_leave_the_row_itself_out():
     assert diagnose(z, labels=labels).metrics["nearest_mean_accuracy"] == pytest.approx(right / 60)
 
 
-@pytest.mark.parametrize("n", [200, 2000])
+@pytest.mark.parametrize("n", [200, 800])
 def test_intervals_cover_what_other_samples_read(n):
     scale = torch.arange(1, 13.0) ** -0.5
     drawn = [diagnose(normal(n, 12, seed) * scale + 0.2) for seed in range(60)]

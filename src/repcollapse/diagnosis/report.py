@@ -46,7 +46,7 @@ READINGS = {
     "nearest_mean_accuracy": "nearest class mean",
 }
 WIDTH = 96
-FLOOR = 1e-8  # of a share in a picture
+FLOOR = 1e-8  # of a share in a picture, and written below its axis
 # Severities, readable on white and on black (contrast 3 or more with both).
 COLOURS = {
     "collapse": "#D0501A",
@@ -64,6 +64,7 @@ flex-wrap:wrap}
 .rc-diagnosis li>*{color:inherit}
 .rc-diagnosis p{margin:.1em 0}
 .rc-diagnosis .rc-advice{opacity:.8}
+.rc-diagnosis table{color:inherit;font-size:.95em}
 .rc-diagnosis table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.6em 0}
 .rc-diagnosis th,.rc-diagnosis td{padding:.15em .9em .15em 0;text-align:right;
 border-bottom:1px solid rgba(128,128,128,.35);background:none;color:inherit}
@@ -204,7 +205,7 @@ def _svg(diagnosis: Diagnosis) -> str:
         f"<polyline points='{path(diagnosis.spectrum)}' stroke='#3A86C8' stroke-width='2.2'/></g>"
         "<g fill='currentColor' font-size='11'>"
         f"<text x='36' y='14' text-anchor='end'>1</text>"
-        f"<text x='36' y='{high - 25}' text-anchor='end'>{FLOOR:.0e}</text>"
+        f"<text x='36' y='{high - 25}' text-anchor='end'>10⁻⁸</text>"
         f"<text x='{wide - 8}' y='{high - 8}' text-anchor='end'>{count} directions</text>"
         f"<text x='40' y='{high - 8}'>share of variance, by direction</text></g></svg>"
     )
