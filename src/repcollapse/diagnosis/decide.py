@@ -139,10 +139,27 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             "spread",
             value=spread,
         )
+    elif metrics["distance"] < SHORT and _agreement(evidence) < NOISY:
+        yield found(
+            evidence,
+            COMPLETE,
+            f"The embeddings have shrunk to a point: they lie {metrics['distance']:.2g} from their "
+            f"mean, and of what is left {_percent(_agreement(evidence))} tells samples apart, the "
+            "rest follows the view. A squared error that nothing holds up does this, and keeps "
+            "the shape; so looks a network that was never trained.",
+            "distance",
+            reference=SHORT,
+        )
     yield from _clustered(evidence, "point", "rows")
     if metrics["dimensions_99"] >= LINE:  # the directions of a line through the origin are two
         yield from _clustered(evidence, "direction", "directions")
     yield from _dimensional(evidence)
+
+
+def _agreement(evidence: Evidence) -> float:
+    """Return the share of the variance that lies between samples, 1 where no views say so."""
+    names = ("intraclass_correlation", "group_intraclass_correlation")
+    return min((evidence.metrics[name] for name in names if name in evidence.metrics), default=1.0)
 
 
 def _clustered(evidence: Evidence, kind: str, what: str) -> Iterator[Finding]:
