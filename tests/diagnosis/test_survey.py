@@ -158,7 +158,6 @@ def test_readings_are_those_of_the_functions_of_their_names(dtype):
     assert found["alpha_req"] == pytest.approx(diagnostics.alpha_req(z).alpha)
     assert found["uniformity"] == pytest.approx(diagnostics.uniformity(z))
     assert found["intrinsic_dimension"] == pytest.approx(diagnostics.intrinsic_dimension(z).value)
-    assert found["coding_rate"] == pytest.approx(diagnostics.coding_rate(z))
     assert found["raw_std"] == pytest.approx(float(z.double().std(dim=0).mean()))
     assert found["offdiagonal_correlation"] == pytest.approx(
         diagnostics.offdiagonal_correlation(z).value
@@ -169,7 +168,7 @@ def test_readings_are_those_of_the_functions_of_their_names(dtype):
 def test_few_rows_are_read_like_many(n, d):
     z = normal(n, d) + 0.2
     found = diagnose(z).metrics
-    for name in ("effective_rank", "rankme", "coding_rate"):
+    for name in ("effective_rank", "rankme", "stable_rank"):
         assert found[name] == pytest.approx(getattr(diagnostics, name)(z), rel=1e-6), name
 
 

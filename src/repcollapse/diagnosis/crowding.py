@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 512
-# Radii in units of the root mean square distance of a pair, four to a factor of three.
-RADII = 3.0 ** (torch.arange(-44, 1, dtype=torch.float64) / 4)
+# Radii in units of the root mean square distance of a pair, four to a factor of three, up to three
+# times the largest that a point may have.
+RADII = 3.0 ** (torch.arange(-44, -2, dtype=torch.float64) / 4)
 FACTOR = 4  # places in RADII
 LARGEST = 0.15  # of a point: the rows on it then vary by about one per cent of the whole variance
 COPY = 0.05  # of a copy of a row, which shows no dimension that the row does not
@@ -70,24 +71,24 @@ def crowding(rows: Tensor, total: int) -> Crowding:
     scale = 2 * float(squares.sum()) / (n - 1)  # the mean square distance of two different rows
     if scale == 0:
         return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
-    edges = torch.cat([torch.zeros(1, dtype=torch.float64), scale * RADII.square()])
-    counts = torch.zeros(len(edges) + 1, dtype=torch.float64)
+    edges = scale * RADII.square()
+    counts = torch.zeros(len(edges), dtype=torch.float64)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
     distinct = 0
     for start in range(0, n, BLOCK):
-        piece = rows[start : start + BLOCK]
-        squared = (
-            torch.addmm(squares, piece, rows.T, alpha=-2) + squares[start : start + BLOCK, None]
-        )
-        own = torch.arange(len(piece))
-        squared[own, own + start] = torch.inf
+        piece, own = rows[start : start + BLOCK], squares[start : start + BLOCK]
+        squared = torch.addmm(squares, piece, rows.T, alpha=-2) + own[:, None]
+        at = torch.arange(len(piece))
+        squared[at, at + start] = torch.inf
         nearest[start : start + BLOCK] = squared.min(dim=1).values
-        close = (squared <= scale * COPY**2).tril(start - 1)  # of earlier rows alone
-        distinct += int((~close.any(dim=1)).sum())
-        counts += torch.bincount(
-            torch.bucketize(squared.flatten(), edges[1:]), minlength=len(counts)
-        )[: len(counts)].double()
-    pairs = counts.cumsum(0)[: len(RADII)] / (n * (n - 1))
+        near = squared[squared <= edges[-1]]  # few, as a rule
+        counts += torch.bincount(torch.bucketize(near, edges), minlength=len(edges)).double()
+        close = nearest[start : start + BLOCK] <= scale * COPY**2
+        if bool(close.any()):  # to rows before them, or only to later ones?
+            earlier = (squared <= scale * COPY**2).tril(start - 1)
+            close = earlier.any(dim=1)
+        distinct += int((~close).sum())
+    pairs = counts.cumsum(0) / (n * (n - 1))
     company = torch.stack([(nearest <= scale * radius**2).double().mean() for radius in RADII])
     duplicates = float((nearest <= scale * 1e-12).double().mean())
     points = 1 / (pairs + (1 - pairs) / total)

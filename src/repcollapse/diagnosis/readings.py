@@ -12,7 +12,6 @@ from torch import Tensor
 
 from repcollapse.diagnosis.crowding import crowding
 from repcollapse.diagnosis.sampling import GroupSample, RowSample
-from repcollapse.diagnostics.directions import coding_rate_of
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
     intraclass_correlation_of,
@@ -109,11 +108,9 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     centred = rows - moments.mean
     if whole and WIDE * n < dimension:  # the rows are far fewer numbers than their scatter
         sigma, plain = singular_values(rows), singular_values(rows, center=False)
-        energy_of_units = torch.linalg.svdvals(unit_rows(rows)).square()
     else:
         sigma = moments.eigenvalues().sqrt()[: min(n, dimension)]
         plain = moments.eigenvalues(center=False).sqrt()[: min(n, dimension)]
-        energy_of_units = units.eigenvalues(center=False)
     if whole and n < dimension:
         values, vectors = torch.linalg.eigh(centred @ centred.T)
         projected = (vectors.square() * values.clamp(min=0)).flip(1)
@@ -125,7 +122,6 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     metrics["participation_ratio_unbiased"] = participation_ratio_of_moments(moments)
     dead = offdiagonal_correlation_of(moments)
     metrics |= {"offdiagonal_correlation": dead.value, "dead_dimensions": float(len(dead.dead))}
-    metrics["coding_rate"] = coding_rate_of(energy_of_units, units.count, dimension=dimension)
     nulls, null_energies = _nulls(n, dimension)
     intervals = _intervals(metrics, energies / (n - 1), projected, n)
     intervals |= _of_directions(metrics, units.mean, rows, n)
@@ -192,7 +188,9 @@ def _nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
     from scipy.special import hyp0f1
 
     nulls = null_measures(n, dimension)
-    del nulls["raw_std"], nulls["coding_rate_normalised"]  # of variance 1, which nothing else is
+    # The first is of variance 1, which nothing else is; the others are not read.
+    for name in ("raw_std", "coding_rate", "coding_rate_normalised"):
+        del nulls[name]
     energies = null_singular_values(n, dimension).square()
     nulls |= {name: dimensions_holding(energies, share) for name, share in SHARES.items()}
     # Directions uniform on the sphere, t = 2; two of them, in one dimension.
