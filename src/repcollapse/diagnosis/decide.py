@@ -36,8 +36,8 @@ from repcollapse.diagnosis.readings import FEW, Evidence
 # thirty thousand times, and an interval needs some.
 MIN_ROWS = 16
 # Directions that differ by less are one direction: the mean cosine is above 0.9975, and bfloat16
-# has a dozen steps left for all there is to say. Pilot: dead at most 0.025, untrained networks and
-# cones of living ones at least 0.19.
+# has a dozen steps left for all there is to say. Pilot: dead at most 0.025, untrained and living
+# ones at least 0.26; between them a method that was on its way, 0.04.
 DEAD_SPREAD = 0.05
 # Of zero rows: dead units have answered for nearly every sample.
 MOST_ZERO = 0.9
@@ -63,8 +63,8 @@ MORE_THAN_ONE = 1.05
 # Half of the directions' energy in their mean. Rectified normal features read 0.32, CLIP's image
 # and text embeddings 0.65 to 0.78.
 CONE_SHARE = 0.5
-# Between-sample share of the variance over views. Pilot: untrained and collapsed at most 0.15,
-# trained by comparing views at least 0.36, and the layers before them at least 0.18.
+# Between-sample share of the variance over views. Pilot: untrained 0.07, most collapsed ones below
+# 0.15; trained by comparing views at least 0.36, and the layers before them at least 0.18.
 NOISY = 0.15
 # The same along one axis. Pilot: healthy at most 0.93, a code painted on both views at least 0.97.
 EXACT = 0.97
@@ -76,6 +76,7 @@ ROWS_FOR_ACCURACY = 100
 # Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
 # by a squared error 0.05.
 SHORT = 0.1
+# Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
 
 

@@ -37,10 +37,10 @@ from repcollapse.diagnostics.spectrum import (
 
 Z95 = NormalDist().inv_cdf(0.975)
 BLOCKS = 16
-FAR = 10.0  # times the median distance from the median: normal rows of any dimension stay below 6
+FAR = 10.0  # times the median distance from the median: 6.7 standard deviations on a normal line
 FEW = 0.05  # more than this many far rows are no outliers but what the data look like
 HEAVY = (
-    10.0  # of the kurtosis of the rows' lengths, 3 for a normal line and less for more directions
+    10.0  # of the rows' fourth powers over squares: 3 for a normal line, less for more directions
 )
 AXES = 5  # leading ones: an axis of little weight does not matter to a reader
 WIDE = 3  # columns a row: from here on singular values of the rows cost less than eigenvalues
