@@ -35,7 +35,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     z, p = 1.959964, right / total
     middle = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total**2)) / (1 + z * z / total)
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def main() -> None:

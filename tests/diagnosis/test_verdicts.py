@@ -63,7 +63,7 @@ CASES = {
     "outliers": (with_outliers(normal(1000, 64)), "healthy"),
     "copies": (with_copies(normal(1000, 64)), "healthy"),
     "a dead feature": (with_dead_feature(normal(1000, 64)), "healthy"),
-    "views that agree": (normal(40, 300).repeat(5, 1) + 0.02 * normal(200, 300, 1), "healthy"),
+    "views that agree": (normal(60, 1024).repeat(5, 1) + 0.01 * normal(300, 1024, 1), "healthy"),
     "one": (torch.ones(100, 16), "complete"),
     "zero": (torch.zeros(100, 16), "complete"),
     "mostly zero": (torch.cat([torch.zeros(95, 16), normal(5, 16)]), "complete"),
