@@ -2,29 +2,40 @@
 
 ``data`` and ``views`` make what is trained on, ``networks`` and ``training`` train it,
 ``objectives`` hold the remedies and what collapses without them, ``diagnostics`` measure what came
-out, ``evidence`` judges claims about it, ``figures`` draw it. Each is imported when it is first
-asked for.
+out, ``diagnosis`` says what the measures mean together, ``evidence`` judges claims, ``figures``
+draw. Each is imported when it is first asked for, and so are the names that stand for the package:
+:func:`diagnose`, :func:`collapse_value`, :func:`explain_loss`.
 """
 
 from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
+from typing import Any
 
 __version__ = version("repcollapse")
 
 _PARTS = frozenset(
     {
-        *("data", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
+        *("data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
         *("networks", "objectives", "pretraining", "training", "views"),
     }
 )
+# Names that stand for the package, and the part that has each. The build reads this dictionary.
+_NAMES = {
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
+    "collapse_value": "losses",
+    "collapse_values": "losses",
+    "explain_loss": "losses",
+}
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _PARTS:
         return import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PARTS})
+    return sorted({*globals(), *_PARTS, *_NAMES})

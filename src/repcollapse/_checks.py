@@ -61,20 +61,26 @@ def as_matrix_pair(
     return matrix_a, matrix_b
 
 
-def as_views(name: str, value: Any, *, min_views: int = 2) -> Tensor:
-    """Return `value` as a finite floating (V, N, D) tensor of V >= `min_views` views."""
+def as_views(
+    name: str, value: Any, *, min_views: int = 2, min_samples: int = 2, finite: bool = True
+) -> Tensor:
+    """Return `value` as a finite floating (V, N, D) tensor of V >= `min_views` views.
+
+    Without `finite`, whoever asks finds out whether all of them are numbers.
+    """
     views = _as_floating_tensor(name, value)
     if views.ndim != 3 or views.shape[2] == 0:
         raise ValueError(
             f"{name} must have shape (V, N, D), V views of N samples; "
             f"got shape {tuple(views.shape)}"
         )
-    if views.shape[0] < min_views or views.shape[1] < 2:
+    if views.shape[0] < min_views or views.shape[1] < min_samples:
         raise ValueError(
-            f"{name} needs at least {min_views} views of at least 2 samples; "
+            f"{name} needs at least {min_views} views of at least {min_samples} samples; "
             f"got V={views.shape[0]}, N={views.shape[1]}"
         )
-    require_finite(name, views)
+    if finite:
+        require_finite(name, views)
     return views
 
 

@@ -1,0 +1,149 @@
+"""The answer to: has it collapsed or converged, in which way, on what evidence.
+
+:func:`diagnose` answers for a matrix. What does not fit in memory, or lies on several machines,
+goes through a :class:`Survey` in batches, and :func:`conclude` answers for that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from repcollapse import _checks
+from repcollapse.diagnosis.decide import decide
+from repcollapse.diagnosis.diagnosis import Diagnosis
+from repcollapse.diagnosis.findings import VERDICTS, Finding
+from repcollapse.diagnosis.readings import Evidence
+from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey
+
+__all__ = [
+    "VERDICTS",
+    "Diagnosis",
+    "Evidence",
+    "Finding",
+    "Survey",
+    "conclude",
+    "decide",
+    "diagnose",
+]
+
+
+BYTES = 2**25  # of a block of rows in float64
+
+
+def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = None) -> Diagnosis:
+    """Return whether embeddings have collapsed, in which way, and on what evidence.
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D): a torch tensor or an array of floating type, in memory or memory
+        mapped, or anything with a shape that gives such rows as it is sliced
+        (:func:`repcollapse.files.open_rows`). It is read once, block by block.
+    labels
+        Integer classes, shape (N,): what is left of them in the embeddings is then judged too.
+    views
+        Embeddings of V >= 2 views of each of n >= 2 samples, shape (V, n, D): whether views of a
+        sample agree is then judged too. They need not be of the samples in `z`.
+    groups
+        Integer identifiers, shape (N,): rows of one identifier are views of one sample.
+
+    Returns
+    -------
+    Diagnosis
+        The verdict does not change with rotation or scale, nor with the order of the rows but for
+        which of more than 2,048 are drawn for pairs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings, labels, views or identifiers other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.randn(1000, 32, generator=torch.Generator().manual_seed(0))
+    >>> diagnose(z).verdict
+    'healthy'
+    >>> diagnose(1 + 1e-3 * z).verdict
+    'complete'
+    >>> diagnose(z[:, :2] @ torch.eye(2, 32)).verdict
+    'dimensional'
+    """
+    n, dimension = _shape("z", z, "(N, D), rows are samples")
+    if dimension > MOST_COLUMNS:
+        raise ValueError(
+            f"z must have at most {MOST_COLUMNS} columns; got {dimension}: project it onto fewer "
+            "(a random projection keeps what is measured here)"
+        )
+    labels = None if labels is None else _checks.as_labels("labels", labels, n)
+    groups = None if groups is None else _checks.as_labels("groups", groups, n)
+    survey = Survey.empty(dimension)
+    step = max(BYTES // (8 * dimension), 256)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        survey = survey.update(
+            _block(z[rows]),
+            labels=None if labels is None else labels[rows],
+            groups=None if groups is None else groups[rows],
+        )
+    if views is not None:
+        n_views, samples, columns = _shape("views", views, "(V, N, D), V views of N samples")
+        if n_views < 2 or samples < 2:
+            raise ValueError(
+                f"views needs at least 2 views of at least 2 samples; got V={n_views}, N={samples}"
+            )
+        if columns != dimension:
+            raise ValueError(f"views must have D = {dimension} like z; got D = {columns}")
+        step = max(step // n_views, 64)
+        for start in range(0, samples, step):
+            stop = min(start + step, samples)
+            survey = survey.update_views(_block(views[:, start:stop]))
+    return conclude(survey)
+
+
+def conclude(survey: Survey) -> Diagnosis:
+    """Return the diagnosis of everything that a survey has seen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a survey of one row or more.
+    """
+    if not isinstance(survey, Survey):
+        raise TypeError(f"survey must be a Survey; got {type(survey).__name__}")
+    if survey.moments.rows.count == 0:
+        raise ValueError("survey must have seen at least one row; got none")
+    evidence = survey.evidence()
+    findings = decide(evidence)
+    return Diagnosis(
+        findings[0].kind,
+        tuple(findings),
+        evidence.metrics,
+        evidence.nulls,
+        evidence.intervals,
+        evidence.rows,
+        evidence.dimension,
+        evidence.sampled,
+        evidence.spectrum,
+        evidence.null_spectrum,
+    )
+
+
+def _shape(name: str, value: Any, expected: str) -> tuple[int, ...]:
+    shape = getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "__getitem__"):
+        raise TypeError(
+            f"{name} must be a torch.Tensor or numpy.ndarray of shape {expected}; got "
+            f"{type(value).__name__} (numpy.asarray(..., dtype=float) makes one)"
+        )
+    shape = tuple(int(size) for size in shape)
+    if len(shape) != expected.count(",", 0, expected.index(")")) + 1 or 0 in shape:
+        raise ValueError(f"{name} must have shape {expected}; got shape {shape}")
+    return shape
+
+
+def _block(rows: Any) -> Any:
+    # A copy: of a memory map only what is looked at is read, and torch wants to own it.
+    return np.array(rows) if isinstance(rows, np.ndarray) else rows

@@ -1,0 +1,378 @@
+"""From numbers to findings: scale, location and shape together, each against isotropic data.
+
+Every limit is here, with its reason. "Pilot" stands for embeddings of held-out digits from the
+book's own objectives, healthy and with their remedy taken away, on seeds that judge nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from repcollapse.diagnosis.findings import (
+    CLASSES,
+    CLUSTER,
+    COLLAPSES,
+    COMPLETE,
+    CONE,
+    DEAD,
+    DIMENSIONAL,
+    DUPLICATES,
+    HEALTHY,
+    LOST,
+    NOISE,
+    NOT_ENOUGH,
+    OUTLIERS,
+    SHORTCUT,
+    SHRUNKEN,
+    VERDICTS,
+    ZEROS,
+    Finding,
+    found,
+)
+from repcollapse.diagnosis.readings import FEW, Evidence
+
+# Fewer rows say nothing about a cloud: sixteen draws from two clusters miss one of them once in
+# thirty thousand times, and an interval needs some.
+MIN_ROWS = 16
+# Directions that differ by less are one direction: the mean cosine is above 0.9975, and bfloat16
+# has a dozen steps left for all there is to say. Pilot: dead at most 0.025, untrained and living
+# ones at least 0.26; between them a method that was on its way, 0.04.
+DEAD_SPREAD = 0.05
+# Of zero rows: dead units have answered for nearly every sample.
+MOST_ZERO = 0.9
+# With more zero rows than this beside one direction, the rows still say one thing: zero or not.
+SOME_ZERO = 0.1
+# Of D, the dimensions that hold all but a thousandth of the variance, and all but a hundredth. The
+# first is strict about what is left outside, the second about how few they are: one direction with
+# a trace of noise is as dead as three without. A power law of exponent 2 keeps 23 % of 2,048
+# dimensions by the first and 2.9 % by the second, and more of fewer. Pilot, D = 64: collapsed at
+# most 3.0 by the first or 1.1 by the second; healthy at least 28 and 3.0.
+FLOORS = {"dimensions_999": 0.10, "dimensions_99": 0.03}
+# Whatever D is, a line is a line, with a quarter of a dimension for what blurs it.
+LINE = 1.25
+# Of what isotropic data of the same size reads: with few rows every spectrum is short, and only one
+# that is shorter still says something about the model.
+OF_NULL = 0.5
+# One dimension has no spectrum to lose.
+FEWEST_DIMENSIONS = 2
+# Rows that could show twice as many dimensions as make a collapse can tell it from health.
+ROWS_A_FLOOR = 2.0
+# Of points, as the inverse of the chance that two rows share one: less is one point and a few rows.
+MORE_THAN_ONE = 1.05
+# Half of the directions' energy in their mean. Rectified normal features read 0.32, CLIP's image
+# and text embeddings 0.65 to 0.78.
+CONE_SHARE = 0.5
+# Between-sample share of the variance over views. Pilot: untrained 0.07, most collapsed ones below
+# 0.15; trained by comparing views at least 0.36, and the layers before them at least 0.18.
+NOISY = 0.15
+# The same along one axis. Pilot: healthy at most 0.93, a code painted on both views at least 0.97.
+EXACT = 0.97
+# Of the variance within classes. Classifiers of even and odd digits: 0.01 where the ten digits are
+# lost, 0.6 where they are not.
+ONE_POINT_A_CLASS = 0.05
+# An accuracy of fewer rows is too uncertain to be called chance.
+ROWS_FOR_ACCURACY = 100
+# Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
+# by a squared error 0.05.
+SHORT = 0.1
+# Of the rows that were looked at: one pair of copies in some hundred rows is no news.
+MANY_COPIES = 0.01
+
+
+def decide(evidence: Evidence) -> list[Finding]:
+    """Return everything that the evidence shows; the kind of the first is the verdict."""
+    findings = list(_collapses(evidence))
+    collapsed = any(each.kind in COLLAPSES for each in findings)
+    short = _too_few(evidence, collapsed=collapsed)
+    if short is not None:
+        findings.append(short)
+    findings += _cone(evidence)
+    if not findings:
+        findings.append(_healthy(evidence))
+    findings.sort(key=lambda each: VERDICTS.index(each.kind))
+    dead = any(each.kind == COMPLETE for each in findings)
+    findings += _of_classes(evidence)
+    findings += _of_views(evidence, "", dead=dead)
+    findings += _of_views(evidence, "group_", dead=dead)
+    findings += _notes(evidence, dead=dead)
+    return findings
+
+
+def floor_of(evidence: Evidence, name: str) -> float:
+    """Return the number of dimensions at or below which a reading of `name` is a collapse."""
+    return _floor(evidence, name, evidence.nulls[name])
+
+
+def _floor(evidence: Evidence, name: str, null: float) -> float:
+    most = max(FLOORS[name] * evidence.dimension, LINE)
+    return min(most, max(OF_NULL * _reach(evidence, null), 1.0))
+
+
+def _reach(evidence: Evidence, null: float) -> float:
+    """Return how many dimensions the rows could show; near copies of a row show no more than it."""
+    return min(null, max(evidence.metrics["distinct"] - 1, 1.0))
+
+
+def _collapses(evidence: Evidence) -> Iterator[Finding]:
+    rows, metrics = evidence.rows, evidence.metrics
+    if rows < 2:
+        return
+    spread = min(metrics["spread"], metrics.get("core_spread", 1.0))
+    zeros = metrics["zero_rows"]
+    if zeros >= MOST_ZERO * rows:
+        yield found(
+            evidence,
+            COMPLETE,
+            f"{_of(zeros, rows)} rows are zero: they have no direction and tell nothing apart.",
+            "zero_rows",
+            reference=0.0,
+        )
+    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows:
+        but = ""
+        if spread < metrics["spread"]:
+            but = f", {_percent(metrics['outliers'])} of rows far from the others left out"
+        yield found(
+            evidence,
+            COMPLETE,
+            f"The embeddings are one direction: their spread is {spread:.2g}{but}, where isotropic "
+            f"ones read {evidence.nulls['spread']:.2f}. What still differs is residue.",
+            "spread",
+            value=spread,
+        )
+    elif metrics["distance"] < SHORT and _agreement(evidence) < NOISY:
+        yield found(
+            evidence,
+            COMPLETE,
+            f"The embeddings have shrunk to a point: they lie {metrics['distance']:.2g} from their "
+            f"mean, and of what is left {_percent(_agreement(evidence))} tells samples apart, the "
+            "rest follows the view. A squared error that nothing holds up does this, and keeps "
+            "the shape; so looks a network that was never trained.",
+            "distance",
+            reference=SHORT,
+        )
+    yield from _clustered(evidence, "point", "rows")
+    if metrics["dimensions_99"] >= LINE:  # the directions of a line through the origin are two
+        yield from _clustered(evidence, "direction", "directions")
+    yield from _dimensional(evidence)
+
+
+def _agreement(evidence: Evidence) -> float:
+    """Return the share of the variance that lies between samples, 1 where no views say so."""
+    names = ("intraclass_correlation", "group_intraclass_correlation")
+    return min((evidence.metrics[name] for name in names if name in evidence.metrics), default=1.0)
+
+
+def _clustered(evidence: Evidence, kind: str, what: str) -> Iterator[Finding]:
+    metrics, name = evidence.metrics, "points" if kind == "point" else f"{kind}_points"
+    if math.isnan(metrics.get(f"{kind}_radius", math.nan)) or metrics[name] < MORE_THAN_ONE:
+        return
+    yield found(
+        evidence,
+        CLUSTER,
+        f"The {what} sit on about {metrics[name]:.3g} points: "
+        f"{_percent(metrics[f'{kind}_company'])} of them have another within "
+        f"{_percent(metrics[f'{kind}_radius'])} of the distance between two, and between the "
+        "points there is nothing.",
+        name,
+        reference=float(evidence.rows),
+    )
+
+
+def _dimensional(evidence: Evidence) -> Iterator[Finding]:
+    metrics, dimension = evidence.metrics, evidence.dimension
+    if dimension < FEWEST_DIMENSIONS or metrics["distance"] == 0:
+        return
+    for name, share in (("dimensions_999", "99.9 %"), ("dimensions_99", "99 %")):
+        value, floor = metrics[name], floor_of(evidence, name)
+        if value > floor:
+            continue
+        # Where a few long rows hold the variance, and not the model: what are the others like?
+        core, core_null = metrics.get(f"core_{name}", 0.0), metrics.get(f"core_null_{name}", 0.0)
+        if core > _floor(evidence, name, core_null):
+            continue
+        yield found(
+            evidence,
+            DIMENSIONAL,
+            f"{share} of the variance lies in {_dimensions(value)} of {dimension}; isotropic rows, "
+            f"as many, would need {evidence.nulls[name]:.0f}, and {floor:.2g} or fewer are called "
+            f"a collapse.",
+            name,
+        )
+        return
+
+
+def _too_few(evidence: Evidence, *, collapsed: bool) -> Finding | None:
+    rows, dimension = evidence.rows, evidence.dimension
+    if rows < MIN_ROWS:
+        return found(
+            evidence,
+            NOT_ENOUGH,
+            f"{rows} {'row is' if rows == 1 else 'rows are'} too few to say anything: "
+            f"{MIN_ROWS} are the least.",
+            "rows",
+            reference=float(MIN_ROWS),
+        )
+    floor = FLOORS["dimensions_999"] * dimension
+    if not collapsed and rows < ROWS_A_FLOOR * floor:
+        return found(
+            evidence,
+            NOT_ENOUGH,
+            f"{rows} rows show at most {rows - 1} of {dimension} dimensions. A collapse to "
+            f"{floor:.0f} would look much like what they show: {math.ceil(ROWS_A_FLOOR * floor)} "
+            "rows or more could tell.",
+            "rows",
+            reference=float(math.ceil(ROWS_A_FLOOR * floor)),
+        )
+    return None
+
+
+def _cone(evidence: Evidence) -> Iterator[Finding]:
+    metrics = evidence.metrics
+    if evidence.rows < 2:
+        return
+    dead = min(metrics["spread"], metrics.get("core_spread", 1.0)) < DEAD_SPREAD
+    if metrics["mean_share"] >= CONE_SHARE and not dead:
+        yield found(
+            evidence,
+            CONE,
+            "The embeddings point into a cone: their mean holds "
+            f"{_percent(metrics['mean_share'])} of their energy. Cosines of different samples are "
+            "high because of it, not because samples are alike: about the mean, 99 % of the "
+            f"variance takes {_dimensions(metrics['dimensions_99'])} of {evidence.dimension}.",
+            "mean_share",
+        )
+
+
+def _healthy(evidence: Evidence) -> Finding:
+    metrics = evidence.metrics
+    return found(
+        evidence,
+        HEALTHY,
+        f"No collapse: directions have a spread of {metrics['spread']:.2f}, 99.9 % of the "
+        f"variance takes {_dimensions(metrics['dimensions_999'])} of {evidence.dimension} "
+        f"(isotropic rows, as many: {evidence.nulls['dimensions_999']:.0f}), and the rows do not "
+        "sit on points.",
+        "dimensions_999",
+    )
+
+
+def _of_classes(evidence: Evidence) -> Iterator[Finding]:
+    metrics = evidence.metrics
+    classes = metrics.get("classes", 0)
+    if classes < 2 or "within_share" not in metrics:
+        return
+    if metrics["within_share"] <= ONE_POINT_A_CLASS:
+        yield found(
+            evidence,
+            CLASSES,
+            f"Each of {classes:.0f} classes is nearly a point: {_percent(metrics['within_share'])} "
+            f"of the variance lies within classes (NC1 = {metrics['nc1']:.2g}). Whatever tells "
+            "samples of one class apart is gone.",
+            "within_share",
+        )
+    low = evidence.intervals.get("nearest_mean_accuracy", (math.nan, math.nan))[0]
+    if evidence.sampled >= ROWS_FOR_ACCURACY and low <= metrics["chance"]:
+        yield found(
+            evidence,
+            LOST,
+            f"The classes cannot be told apart: the nearest class mean is right for "
+            f"{_percent(metrics['nearest_mean_accuracy'])} of rows, and guessing the largest of "
+            f"{classes:.0f} classes for {_percent(metrics['chance'])}.",
+            "nearest_mean_accuracy",
+            reference=metrics["chance"],
+        )
+
+
+def _of_views(evidence: Evidence, prefix: str, *, dead: bool) -> Iterator[Finding]:
+    metrics = evidence.metrics
+    name, best = f"{prefix}intraclass_correlation", f"{prefix}best_intraclass_correlation"
+    if name not in metrics:
+        return
+    if metrics[name] < NOISY:
+        yield found(
+            evidence,
+            NOISE,
+            f"Views of one sample differ nearly as much as samples do: {_percent(metrics[name])} "
+            "of the variance lies between samples. The embeddings follow the view, or noise.",
+            name,
+            reference=1.0,
+        )
+    elif metrics[best] > EXACT and not dead:
+        yield found(
+            evidence,
+            SHORTCUT,
+            f"Along one axis views of a sample agree to {_percent(1 - metrics[best])} of the "
+            "variance. Content changes from view to view; something that augmentation leaves as it "
+            "is, a mark, a border, a frame, does not.",
+            best,
+            reference=EXACT,
+        )
+
+
+def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
+    metrics, rows = evidence.metrics, evidence.rows
+    if rows < 2:
+        return
+    if 0 < metrics["distance"] < SHORT and not dead:
+        yield found(
+            evidence,
+            SHRUNKEN,
+            f"The embeddings are short: {metrics['distance']:.2g} from their mean. If the "
+            "objective compares them as they are, as a squared error does, this is how it shrinks "
+            "them to a point, and no measure of direction or shape sees it. If it compares "
+            "directions, it means nothing.",
+            "distance",
+            reference=SHORT,
+        )
+    zeros = metrics["zero_rows"]
+    if zeros:
+        yield found(
+            evidence,
+            ZEROS,
+            f"{_of(zeros, rows)} rows are zero. They were left out of whatever needs a direction.",
+            "zero_rows",
+            reference=0.0,
+        )
+    silent = metrics["dead_dimensions"]
+    if 0 < silent < evidence.dimension:
+        yield found(
+            evidence,
+            DEAD,
+            f"{_of(silent, evidence.dimension)} features never change.",
+            "dead_dimensions",
+            reference=0.0,
+        )
+    if metrics["duplicates"] >= MANY_COPIES and not dead:
+        yield found(
+            evidence,
+            DUPLICATES,
+            f"{_percent(metrics['duplicates'])} of the {evidence.sampled} rows looked at repeat "
+            "another. Nearest neighbours were taken of distinct rows.",
+            "duplicates",
+            reference=0.0,
+        )
+    if 0 < metrics["outliers"] <= FEW and not dead:
+        yield found(
+            evidence,
+            OUTLIERS,
+            f"{_percent(metrics['outliers'])} of the {evidence.sampled} rows looked at lie more "
+            "than ten times as far out as the median. They weigh on every rank; the verdict was "
+            "checked without them.",
+            "outliers",
+            reference=0.0,
+        )
+
+
+def _of(count: float, total: int) -> str:
+    return f"{count:,.0f} of {total:,}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _dimensions(value: float) -> str:
+    if value < LINE:
+        return "one dimension"
+    return f"{value:.1f} dimensions" if value < 10 else f"{value:.0f} dimensions"

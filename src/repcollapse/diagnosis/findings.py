@@ -1,0 +1,218 @@
+"""What a diagnosis says: verdicts, and findings with their evidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from repcollapse.diagnosis.readings import Evidence
+
+COMPLETE, DIMENSIONAL, CLUSTER = "complete", "dimensional", "cluster"
+CONE, HEALTHY, NOT_ENOUGH = "cone", "healthy", "not-enough-data"
+# Where several apply, the first of these is the verdict.
+VERDICTS = (NOT_ENOUGH, COMPLETE, CLUSTER, DIMENSIONAL, CONE, HEALTHY)
+COLLAPSES = (COMPLETE, CLUSTER, DIMENSIONAL)
+# What is found beside a verdict.
+CLASSES, LOST, SHORTCUT, NOISE = "class-collapse", "classes-lost", "shortcut", "noise"
+SHRUNKEN, ZEROS, DUPLICATES, DEAD, OUTLIERS = (
+    *("shrunken", "zero-rows", "duplicates", "dead-dimensions", "outliers"),
+)
+SEVERITIES = COLLAPSE, WARNING, NOTE, FINE = "collapse", "warning", "note", "healthy"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How grave a kind of finding is, what to do, and where the book says more."""
+
+    severity: str
+    text: str
+    page: str
+    title: str
+
+
+ADVICE = {
+    NOT_ENOUGH: Advice(
+        WARNING,
+        "Embed more samples: this verdict is about the number of rows, not about the model.",
+        "02_measuring_collapse",
+        "Measuring collapse",
+    ),
+    COMPLETE: Advice(
+        COLLAPSE,
+        "A constant is enough for the loss. Ask for what a constant cannot give: negatives, a "
+        "variance or whitening term, or a predictor with a stop-gradient and batch norm.",
+        "04_complete_collapse",
+        "Complete collapse",
+    ),
+    CLUSTER: Advice(
+        COLLAPSE,
+        "Balance the assignments (Sinkhorn, centring, a mean-entropy term), or add an objective "
+        "that tells samples of one cluster apart.",
+        "06_cluster_collapse",
+        "Cluster collapse",
+    ),
+    DIMENSIONAL: Advice(
+        COLLAPSE,
+        "Penalise what the dimensions share (a covariance or cross-correlation term, whitening), "
+        "or weaken the augmentation that drowns them. If the data vary in as few ways, it is "
+        "theirs.",
+        "05_dimensional_collapse",
+        "Dimensional collapse",
+    ),
+    CONE: Advice(
+        WARNING,
+        "No collapse: subtract the mean before comparing cosines, and judge by the centred "
+        "spectrum.",
+        "02_measuring_collapse",
+        "Measuring collapse",
+    ),
+    HEALTHY: Advice(
+        FINE,
+        "Converged, as far as geometry tells. Whether it converged to something useful, a probe "
+        "has to say.",
+        "02_measuring_collapse",
+        "Measuring collapse",
+    ),
+    CLASSES: Advice(
+        WARNING,
+        "Right for the end of training a classifier, a loss for whatever is to be transferred: "
+        "stop earlier, lessen weight decay, or add a term that needs more than the class.",
+        "06_cluster_collapse",
+        "Cluster collapse",
+    ),
+    LOST: Advice(
+        WARNING,
+        "Probe inputs and an untrained encoder the same way. If they know the classes, training "
+        "has taught the model to ignore them.",
+        "07_shortcuts",
+        "Shortcuts",
+    ),
+    SHORTCUT: Advice(
+        WARNING,
+        "Look at pairs of views for what they share beside the content, and augment it away. Where "
+        "views hardly differ at all, it means nothing.",
+        "07_shortcuts",
+        "Shortcuts",
+    ),
+    NOISE: Advice(
+        WARNING,
+        "A joint embedding is to do the opposite: see whether it is trained at all, whether the "
+        "loss reaches this layer, and whether the views are of one sample.",
+        "04_complete_collapse",
+        "Complete collapse",
+    ),
+    SHRUNKEN: Advice(
+        WARNING,
+        "Hold the standard deviation against that of an untrained network; a variance term keeps "
+        "it up.",
+        "11_variance_regularization",
+        "Variance regularization",
+    ),
+    ZEROS: Advice(
+        NOTE,
+        "Dead units or padding: find out which.",
+        "04_complete_collapse",
+        "Complete collapse",
+    ),
+    DUPLICATES: Advice(
+        NOTE,
+        "Embed each sample once.",
+        "02_measuring_collapse",
+        "Measuring collapse",
+    ),
+    DEAD: Advice(
+        NOTE,
+        "One or two are common after a rectifier; many are a dimensional collapse along the axes.",
+        "05_dimensional_collapse",
+        "Dimensional collapse",
+    ),
+    OUTLIERS: Advice(
+        NOTE,
+        "Look at these samples: they are often broken inputs.",
+        "02_measuring_collapse",
+        "Measuring collapse",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the evidence shows.
+
+    Attributes
+    ----------
+    kind
+        One of the verdicts, or "class-collapse", "classes-lost", "shortcut", "noise", "shrunken",
+        "zero-rows", "duplicates", "dead-dimensions", "outliers".
+    severity
+        "collapse", "warning", "note" or "healthy".
+    sentence
+        What was seen, with its numbers.
+    measure
+        The name in :attr:`Diagnosis.metrics` of the number that it rests on first.
+    value, reference
+        That number, and what healthy data of the same size would read, or the limit where there is
+        no such number; None where there is neither.
+    interval
+        The ends of its 95 % interval, None where it has none.
+    advice
+        What to do.
+    page
+        The page of the book that says more, by the name of its file: "04_complete_collapse".
+    title
+        The title of that page.
+    """
+
+    kind: str
+    severity: str
+    sentence: str
+    measure: str
+    value: float
+    reference: float | None
+    interval: tuple[float, float] | None
+    advice: str
+    page: str
+    title: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data for JSON, None for numbers that are not finite."""
+        return plain(asdict(self))
+
+
+def found(
+    evidence: Evidence,
+    kind: str,
+    sentence: str,
+    measure: str,
+    *,
+    value: float | None = None,
+    reference: float | None = None,
+) -> Finding:
+    """Return a finding, with value, reference and interval taken from the evidence."""
+    advice = ADVICE[kind]
+    own = value is None
+    return Finding(
+        kind,
+        advice.severity,
+        sentence,
+        measure,
+        evidence.metrics[measure] if value is None else value,
+        evidence.nulls.get(measure) if reference is None else reference,
+        evidence.intervals.get(measure) if own else None,
+        advice.text,
+        advice.page,
+        advice.title,
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return nested data as JSON can hold it: lists, and None where a number is not finite."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,334 @@
+"""Each verdict where it is due, and not where a single number would give it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from repcollapse import diagnose, diagnosis
+from repcollapse.diagnosis import VERDICTS, Survey, conclude
+from repcollapse.diagnosis.crowding import crowding
+from repcollapse.diagnosis.readings import dimensions_holding
+
+
+def normal(n, d, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def power_law(n, d, alpha, seed=0):
+    return normal(n, d, seed) * torch.arange(1, d + 1) ** (-alpha / 2)
+
+
+def low_rank(n, d, rank, noise=1e-3, seed=0):
+    return normal(n, rank, seed) @ torch.eye(rank, d) + noise * normal(n, d, seed + 1)
+
+
+def clusters(n, d, count, within, seed=0):
+    centres = normal(count, d, seed)
+    return centres[torch.arange(n) % count] + math.sqrt(within) * normal(n, d, seed + 1)
+
+
+def offset(z, share):
+    length = z.square().sum(dim=1).mean().sqrt()
+    direction = torch.nn.functional.normalize(torch.ones(z.shape[1]), dim=0)
+    return z - z.mean(dim=0) + length * math.sqrt(share / (1 - share)) * direction
+
+
+def with_outliers(z):
+    z = z.clone()
+    z[:: len(z) // 5] *= 1000
+    return z
+
+
+def with_copies(z):
+    z = z.clone()
+    z[: len(z) // 3] = z[-(len(z) // 3) :]
+    return z
+
+
+def with_dead_feature(z):
+    z = z.clone()
+    z[:, 0] = 2.0
+    return z
+
+
+CASES = {
+    "normal": (normal(1000, 64), "healthy"),
+    "normal, few rows": (normal(50, 64), "healthy"),
+    "on the sphere": (torch.nn.functional.normalize(normal(500, 128), dim=1), "healthy"),
+    "power law": (power_law(1000, 256, 1.25), "healthy"),
+    "rectified": (normal(1000, 64).relu(), "healthy"),
+    "classes with an inside": (clusters(1000, 64, 10, 0.3), "healthy"),
+    "outliers": (with_outliers(normal(1000, 64)), "healthy"),
+    "copies": (with_copies(normal(1000, 64)), "healthy"),
+    "a dead feature": (with_dead_feature(normal(1000, 64)), "healthy"),
+    "views that agree": (normal(60, 1024).repeat(5, 1) + 0.01 * normal(300, 1024, 1), "healthy"),
+    "one": (torch.ones(100, 16), "complete"),
+    "zero": (torch.zeros(100, 16), "complete"),
+    "mostly zero": (torch.cat([torch.zeros(95, 16), normal(5, 16)]), "complete"),
+    "one and noise": (1 + 1e-2 * normal(1000, 64), "complete"),
+    "a ray": (normal(500, 1).exp() * torch.ones(64), "complete"),
+    "one but for a few": (torch.cat([torch.ones(990, 64), normal(10, 64)]), "complete"),
+    "a line": (low_rank(1000, 64, 1), "dimensional"),
+    "a line in a plane": (low_rank(1000, 2, 1), "dimensional"),
+    "a line, blurred": (low_rank(1000, 64, 1, noise=0.01), "dimensional"),
+    "three of 64": (low_rank(1000, 64, 3), "dimensional"),
+    "three of 64, few rows": (low_rank(50, 64, 3), "dimensional"),
+    "twenty of 1024": (low_rank(300, 1024, 20), "dimensional"),
+    "three of 64, in a cone": (offset(low_rank(1000, 64, 3), 0.8), "dimensional"),
+    "three of 64, outliers": (with_outliers(low_rank(1000, 64, 3)), "dimensional"),
+    "points": (clusters(1000, 64, 10, 1e-4), "cluster"),
+    "points, few rows": (clusters(60, 64, 4, 1e-4), "cluster"),
+    "two points": (clusters(1000, 64, 2, 1e-4), "cluster"),
+    "exact points": (clusters(1000, 64, 50, 0.0), "cluster"),
+    "zero or one": ((torch.arange(200) % 2)[:, None] * torch.ones(16), "cluster"),
+    "rays": (clusters(1000, 64, 10, 1e-4) * normal(1000, 1, 7).exp(), "cluster"),
+    "a cone": (offset(normal(1000, 64), 0.75), "cone"),
+    "a cone of a power law": (offset(power_law(1000, 64, 1.0), 0.9), "cone"),
+    "few rows of many": (normal(100, 2048), "not-enough-data"),
+    "five rows": (normal(5, 8), "not-enough-data"),
+    "five equal rows": (torch.ones(5, 8), "not-enough-data"),
+    "one row": (torch.ones(1, 8), "not-enough-data"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_verdict_is(name):
+    z, verdict = CASES[name]
+    found = diagnose(z)
+    assert found.verdict == verdict, str(found)
+    assert found.findings[0].kind == verdict
+    assert found.collapsed == (verdict in ("complete", "cluster", "dimensional"))
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if "few rows of many" not in n])
+def test_rotation_scale_and_order_do_not_matter(name):
+    z, verdict = CASES[name]
+    turn, _ = torch.linalg.qr(normal(z.shape[1], z.shape[1], 3).double())
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))
+    assert diagnose(1e6 * z.double()[order] @ turn).verdict == verdict
+    assert diagnose(1e-6 * z).verdict == verdict
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "name", ["normal", "one and noise", "three of 64", "points", "a cone", "rays"]
+)
+def test_precision_does_not_matter(name, dtype):
+    z, verdict = CASES[name]
+    assert diagnose(z.to(dtype)).verdict == verdict
+
+
+def test_arrays_are_taken_as_tensors_are():
+    z = CASES["points"][0]
+    assert diagnose(z.numpy()).to_dict() == diagnose(z).to_dict()
+    assert diagnose(z.clone().requires_grad_()).to_dict() == diagnose(z).to_dict()
+
+
+def test_verdicts_go_in_order():
+    """Two clusters a hundredth apart beside one vector: complete, cluster and dimensional."""
+    z = 1 + 0.01 * clusters(400, 32, 2, 1e-6)
+    found = diagnose(z)
+    kinds = [each.kind for each in found.findings]
+    assert kinds[:3] == ["complete", "cluster", "dimensional"]
+    few = [each.kind for each in diagnose(z[:10]).findings]
+    assert few[:2] == ["not-enough-data", "complete"]
+    cone = [each.kind for each in diagnose(offset(low_rank(1000, 64, 3), 0.8)).findings]
+    assert cone == ["dimensional", "cone"]
+    assert [v for v in VERDICTS if v in kinds] == kinds[:3]
+
+
+def test_rules_of_one_number_are_wrong_where_the_verdict_is_right():
+    def rank_alone(metrics):  # "collapsed" below a quarter of the dimensions
+        return metrics["effective_rank"] < 16
+
+    def cosine_alone(metrics):
+        return metrics["mean_share"] > 0.5
+
+    dead, clip = diagnose(1 + 1e-3 * normal(1000, 64)), diagnose(offset(normal(1000, 64), 0.75))
+    assert dead.verdict == "complete" and not rank_alone(dead.metrics)
+    assert clip.verdict == "cone" and cosine_alone(clip.metrics)
+
+
+def test_a_finding_brings_its_evidence():
+    found = diagnose(low_rank(1000, 64, 3, noise=1e-4)).findings[0]
+    assert found.severity == "collapse"
+    assert found.measure == "dimensions_999"
+    assert 2.9 < found.value < 3.0
+    assert found.reference == pytest.approx(64, rel=0.01)
+    assert found.interval[0] < found.value < found.interval[1]
+    assert "3.0 dimensions of 64" in found.sentence
+    assert found.page == "05_dimensional_collapse" and found.title == "Dimensional collapse"
+    assert "covariance" in found.advice
+
+
+def test_a_complete_collapse_without_its_outliers_says_so():
+    found = diagnose(CASES["one but for a few"][0])
+    assert found.metrics["spread"] > 0.1
+    assert found.findings[0].value == 0.0
+    assert "1 % of rows far from the others left out" in found.findings[0].sentence
+
+
+def test_notes():
+    z = normal(500, 32)
+    z[:20] = 0
+    z[20:60] = z[60:100]
+    z[:, 3] = 0
+    z[400] *= 500
+    found = {each.kind: each for each in diagnose(1e-4 * z).findings}
+    assert set(found) == {
+        *("healthy", "zero-rows", "duplicates", "dead-dimensions", "outliers", "shrunken"),
+    }
+    assert found["zero-rows"].value == 20
+    assert found["duplicates"].value == pytest.approx((20 + 80) / 499)  # the outlier left out
+    assert found["dead-dimensions"].value == 1
+    assert found["outliers"].value == pytest.approx(1 / 500)
+    assert found["shrunken"].severity == "warning"
+    assert found["zero-rows"].severity == "note"
+    assert found["healthy"].severity == "healthy"
+
+
+# --- labels
+
+
+def test_classes_that_are_points_are_found_with_labels_alone():
+    labels = np.arange(1000) % 10
+    inside = diagnose(clusters(1000, 64, 10, 0.3), labels=labels)
+    assert [each.kind for each in inside.findings] == ["healthy"]
+    assert inside.metrics["nearest_mean_accuracy"] == 1.0
+    points = diagnose(clusters(1000, 64, 10, 0.02), labels=labels)
+    assert [each.kind for each in points.findings] == ["healthy", "class-collapse"]
+    assert points.findings[1].value == pytest.approx(0.02, rel=0.2)
+    assert points.metrics["nc1"] < inside.metrics["nc1"] / 5
+
+
+def test_classes_that_are_lost():
+    labels = np.arange(1000) % 10
+    found = diagnose(normal(1000, 64), labels=labels)
+    assert [each.kind for each in found.findings] == ["healthy", "classes-lost"]
+    lost = found.findings[1]
+    assert lost.reference == pytest.approx(0.1)
+    assert lost.interval[0] < lost.value < lost.interval[1]
+
+
+# --- views and groups
+
+
+def paired(noise, n=400, d=32):
+    samples = power_law(n, d, 0.5)
+    return torch.stack([samples + noise * normal(n, d, seed) for seed in (5, 6)])
+
+
+def test_views_that_do_not_agree_are_noise():
+    kinds = [each.kind for each in diagnose(normal(400, 32), views=paired(4.0)).findings]
+    assert kinds == ["healthy", "noise"]
+    found = diagnose(normal(400, 32), views=paired(0.3))
+    assert [each.kind for each in found.findings] == ["healthy"]
+    low, high = found.intervals["intraclass_correlation"]
+    assert low < found.metrics["intraclass_correlation"] < high < low + 0.1
+
+
+def test_short_embeddings_that_follow_the_view_have_shrunk_to_a_point():
+    noise, healthy = paired(4.0), paired(0.3)
+    found = diagnose(0.001 * noise[0], views=0.001 * noise)
+    assert [each.kind for each in found.findings] == ["complete", "noise"]
+    assert "shrunk to a point" in found.findings[0].sentence
+    assert diagnose(noise[0], views=noise).verdict == "healthy"  # as long as ever
+    assert diagnose(0.001 * healthy[0], views=0.001 * healthy).verdict == "healthy"
+    assert diagnose(0.001 * noise[0]).verdict == "healthy"  # scale alone may be a unit
+
+
+def test_views_that_agree_too_well_are_a_shortcut():
+    views = paired(0.5)
+    code = torch.randint(2, (400, 1), generator=torch.Generator().manual_seed(1)) * 8.0
+    found = diagnose(views[0], views=views + code * torch.eye(1, 32))
+    assert [each.kind for each in found.findings] == ["healthy", "shortcut"]
+    assert found.metrics["intraclass_correlation"] < 0.95  # of all axes, one
+    assert found.findings[1].value > 0.97
+
+
+def test_groups_are_views_by_another_name():
+    views = paired(4.0)
+    rows, groups = views.reshape(800, 32), np.tile(np.arange(400), 2)
+    found = diagnose(rows, groups=groups)
+    assert [each.kind for each in found.findings] == ["healthy", "noise"]
+    both = diagnose(rows, groups=groups, views=paired(0.3))
+    assert [each.measure for each in both.findings[1:]] == ["group_intraclass_correlation"]
+    assert both.metrics["intraclass_correlation"] > 0.5
+
+
+# --- pieces
+
+
+def test_how_many_dimensions_hold_a_share():
+    energies = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    assert dimensions_holding(energies, 0.4) == 1.0
+    assert dimensions_holding(energies, 0.85) == 2.75
+    assert dimensions_holding(energies, 0.999) == pytest.approx(3.99)
+    assert dimensions_holding(torch.zeros(3), 0.9) == 0.0
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8])
+def test_a_cloud_of_any_dimension_has_no_points(d):
+    found = crowding(normal(800, d).double(), 800)
+    assert math.isnan(found.radius) and found.points == 800
+
+
+def test_points_are_counted_by_how_likely_two_rows_share_one():
+    even = crowding(clusters(600, 16, 6, 0.0).double(), 600)
+    assert even.points == pytest.approx(6, rel=0.01)
+    sizes = [300, 150, 150]
+    rows = torch.repeat_interleave(torch.eye(3), torch.tensor(sizes), dim=0)
+    uneven = crowding(rows.double(), 600)
+    assert uneven.points == pytest.approx(1 / (0.25 + 2 / 16), rel=0.01)
+    assert uneven.company == 1.0 and uneven.flatness == 1.0 and uneven.duplicates == 1.0
+    assert uneven.distinct == 3
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"z": [[1.0, 2.0]]}, TypeError, r"z must be a torch.Tensor or numpy.ndarray of shape"),
+        ({"z": torch.ones(4)}, ValueError, r"z must have shape \(N, D\), .* got shape \(4,\)"),
+        ({"z": torch.ones(0, 4)}, ValueError, r"z must have shape .* got shape \(0, 4\)"),
+        ({"z": torch.ones(2, 3, 4)}, ValueError, r"z must have shape \(N, D\)"),
+        ({"z": torch.ones(3, 4).long()}, TypeError, r"z must have a floating dtype; got torch"),
+        ({"z": np.array([["a"]])}, TypeError, r"z must have a floating dtype; got <U1"),
+        ({"z": torch.full((4, 2), math.nan)}, ValueError, r"z must be finite; row 0 holds NaN"),
+        ({"z": torch.ones(2, 9000)}, ValueError, r"z must have at most 8192 columns; got 9000"),
+        ({"labels": ["a"] * 20}, TypeError, r"labels must hold integer class labels"),
+        ({"labels": [0, 1]}, ValueError, r"labels must have shape \(20,\), one label a row"),
+        ({"labels": [1] * 20}, ValueError, r"labels must be of at least 2 classes; got one"),
+        ({"groups": range(20)}, ValueError, r"groups must name at least 2 samples .* got 0"),
+        ({"groups": [0.5] * 20}, TypeError, r"groups must hold integer"),
+        ({"views": torch.ones(20, 4)}, ValueError, r"views must have shape \(V, N, D\)"),
+        ({"views": torch.ones(1, 20, 4)}, ValueError, r"views needs at least 2 views"),
+        ({"views": torch.ones(2, 20, 5)}, ValueError, r"views must have D = 4 like z; got D = 5"),
+        ({"views": 3}, TypeError, r"views must be a torch.Tensor"),
+    ],
+)
+def test_bad_input_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        diagnose(**{"z": normal(20, 4), **arguments})
+
+
+def test_a_conclusion_needs_a_survey():
+    with pytest.raises(TypeError, match="survey must be a Survey; got Tensor"):
+        conclude(torch.ones(3, 4))
+    with pytest.raises(ValueError, match="at least one row"):
+        conclude(Survey.empty(4))
+
+
+def test_the_package_lends_the_names():
+    import repcollapse
+
+    assert repcollapse.diagnose is diagnosis.diagnose
+    assert repcollapse.Diagnosis is diagnosis.Diagnosis
+    assert repcollapse.collapse_value("nt_xent", pairs=256) == pytest.approx(math.log(511))
+    assert repcollapse.collapse_values("dino", prototypes=8)[0].value == pytest.approx(math.log(8))
+    assert str(repcollapse.explain_loss("byol", 0.0)).startswith("0 = 0")
+    assert {"diagnose", "Diagnosis", "explain_loss"} <= set(dir(repcollapse))
