@@ -1,0 +1,120 @@
+"""Reports as one HTML file that needs nothing else: no script, no font, no picture from afar."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from repcollapse import __version__
+
+if TYPE_CHECKING:
+    from repcollapse.diagnosis import Diagnosis
+
+STYLE = """
+:root{color-scheme:light dark;--paper:#fff;--ink:#1c2126;--rule:#d8dde2;--soft:#f4f6f8}
+@media (prefers-color-scheme:dark){:root{--paper:#14181c;--ink:#e4e8ec;--rule:#363d45;
+--soft:#1c2227}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
+main{max-width:52rem;margin:0 auto;padding:1.5rem 1.25rem 3rem}
+h1{font-size:1rem;font-weight:600;margin:0 0 1.2rem;overflow-wrap:anywhere}
+h1 small{display:block;font-weight:400;opacity:.75}
+h2{font-size:1.1rem;margin:2rem 0 .5rem}
+details{border-top:1px solid var(--rule);padding:.6rem 0}
+summary{cursor:pointer;font-weight:600;overflow-wrap:anywhere}
+table.all{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+.all th,.all td{padding:.2rem .8rem .2rem 0;border-bottom:1px solid var(--rule);text-align:right;
+white-space:nowrap}
+.all th:first-child,.all td:first-child{text-align:left}
+.all td:first-child{font-family:ui-monospace,monospace;font-size:.85em;font-weight:400}
+.wrap td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
+.scroll{overflow-x:auto}
+dl{margin:.5rem 0;display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;
+font-size:.9rem}
+dt{opacity:.75}
+dd{margin:0;overflow-wrap:anywhere;min-width:0}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem 1.5rem}
+figure{margin:0}
+figcaption{font-size:.9rem}
+figure svg{display:block;width:100%;height:auto}
+footer{margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:.6rem;font-size:.85rem;
+opacity:.75}
+main .rc-diagnosis{max-width:none;font-size:1rem}
+.rc-diagnosis h3 small{overflow-wrap:anywhere}
+"""
+
+
+def page(title: str, body: str) -> str:
+    """Return a whole document; `body` is HTML, and `title` any text."""
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
+        "style-src 'unsafe-inline'; img-src data:\">"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{body}<footer>repcollapse {html.escape(__version__)}</footer></main></body>"
+        "</html>\n"
+    )
+
+
+def of_diagnosis(diagnosis: Diagnosis, read: dict[str, Any]) -> str:
+    """Return the page of one diagnosis, with every number and what was read."""
+    from repcollapse.diagnosis.report import HEADLINES
+
+    name = title_of(read["files"])
+    heading = f"<h1>{html.escape(name)}<small>Has it collapsed or converged?</small></h1>"
+    return page(
+        f"{HEADLINES[diagnosis.verdict]}: {name}",
+        heading
+        + diagnosis.to_html()
+        + f"<details><summary>Every number</summary>{_every_number(diagnosis)}</details>"
+        + f"<details><summary>What was read</summary>{_read(read)}</details>",
+    )
+
+
+def title_of(files: Sequence[str]) -> str:
+    """Return what several files are called together.
+
+    Examples
+    --------
+    >>> title_of(["a.npy"]), title_of(["a.npy", "b.npy", "c.npy"])
+    ('a.npy', 'a.npy and 2 more')
+    """
+    more = len(files) - 1
+    return files[0] if not more else f"{files[0]} and {more} more"
+
+
+def _every_number(diagnosis: Diagnosis) -> str:
+    from repcollapse.diagnosis.report import number
+
+    lines = []
+    for name, value in diagnosis.metrics.items():
+        null, interval = diagnosis.nulls.get(name), diagnosis.intervals.get(name)
+        limits = "" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
+        lines.append(
+            f"<tr><td>{html.escape(name)}</td><td>{number(value)}</td>"
+            f"<td>{'' if null is None else number(null)}</td><td>{limits}</td></tr>"
+        )
+    return (
+        "<div class='scroll'><table class='all'><thead><tr><th scope='col'>name</th>"
+        "<th scope='col'>reading</th><th scope='col'>isotropic</th>"
+        f"<th scope='col'>95 % interval</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        "</div><p><code>repcollapse explain NAME</code> says what each is.</p>"
+    )
+
+
+def _read(read: dict[str, Any]) -> str:
+    pairs = [("embeddings", ", ".join(read["files"]))]
+    for name in ("labels", "groups"):
+        if name in read:
+            pairs.append((name, f"{read[name]['file']}, {read[name]['different']:,} different"))
+    if "labels" in read:
+        largest = read["labels"]["largest"]
+        shown = ", ".join(f"{name} ({count:,})" for name, count in largest.items())
+        pairs.append(("largest classes", shown))
+    if "views" in read:
+        shape = " x ".join(f"{size:,}" for size in read["views"]["shape"])
+        pairs.append(("views", f"{read['views']['file']}, {shape}"))
+    items = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in pairs)
+    return f"<dl>{items}</dl>"
