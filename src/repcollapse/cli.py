@@ -411,3 +411,57 @@ def diagnose(
             json=json,
             fail_on=fail_on,
         )
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A number or a verdict, such as rankme or dimensional. Without one all are "
+            "listed.",
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="With --dimension: what isotropic data of that size read.")
+    ] = None,
+    dimension: Annotated[int | None, typer.Option(help="See --rows.")] = None,
+    loss: Annotated[
+        float | None, typer.Option(help="A loss that you saw, instead of a name.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Whose loss it is, such as dino or nt_xent.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="What the loss depends on: prototypes=4096."
+        ),
+    ] = None,
+) -> None:
+    """Say what a number, a verdict or the value of a loss means, and how it misleads."""
+    from repcollapse.commandline.output import Refusal, answering
+
+    with answering():
+        from repcollapse.commandline import explain as explained
+
+        if loss is None and (objective or setting):
+            raise Refusal("--objective and --set belong to --loss: give the value that you saw")
+        if loss is None:
+            explained.run(name, rows=rows, dimension=dimension)
+        elif name is not None or rows is not None or dimension is not None:
+            raise Refusal("--loss is explained alone: leave NAME, --rows and --dimension out")
+        else:
+            explained.of_loss(loss, objective, setting or ())
+
+
+@app.command()
+def demo() -> None:
+    """Show what the answers look like, on embeddings whose state is known."""
+    from repcollapse.commandline.output import answering
+
+    with answering():
+        from repcollapse.commandline.demo import run
+
+        run()

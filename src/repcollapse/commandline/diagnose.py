@@ -55,14 +55,11 @@ def run(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         with processes.process_group("cpu"):
             answer = _of_several(locations, labels=labels, groups=groups, views=views)
-            # Whoever leaves first with an error has the others killed before they have reported.
-            distributed.barrier()
-            if isinstance(answer, Trouble):
-                if processes.rank() == 0:
-                    refuse(answer.message, answer.status)
-                raise typer.Exit(answer.status)
-            if answer is None:
-                return
+        # The first process alone reports and fails, if anyone does: the others have no more to do.
+        if answer is None:
+            return
+        if isinstance(answer, Trouble):
+            refuse(answer.message, answer.status)
     else:
         opened = Inputs.open(locations, labels=labels, groups=groups, views=views)
         with terminal.progress(rows_of(opened)) as tick:
@@ -89,8 +86,8 @@ def _of_several(
     except Exception as error:
         trouble = trouble_of(error)
     answer = merged(survey, trouble)
-    if not isinstance(answer, Survey):
-        return answer
+    if rank > 0 or not isinstance(answer, Survey):
+        return None if rank > 0 else answer
     assert opened is not None
     try:
         return concluded(answer, opened), opened

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from repcollapse.commandline.output import say
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
+    from rich.table import Table
 
     from repcollapse.diagnosis import Diagnosis, Finding
 
@@ -100,6 +101,8 @@ def report(diagnosis: Diagnosis, name: str, beside: Sequence[str] = ()) -> list[
     from rich.padding import Padding
     from rich.text import Text
 
+    from repcollapse.diagnosis.report import sampled
+
     parts: list[RenderableType] = [_verdict(diagnosis, name, beside), ""]
     if len(diagnosis.findings) > 1:
         parts.append(Text("Also found", "bold"))
@@ -107,7 +110,7 @@ def report(diagnosis: Diagnosis, name: str, beside: Sequence[str] = ()) -> list[
             parts.append(Padding(_finding(finding), (0, 0, 0, INDENT)))
         parts.append("")
     parts += [_numbers(diagnosis), ""]
-    if note := _sampled(diagnosis):
+    if note := sampled(diagnosis):
         parts += [Text(note, "dim"), ""]
     parts += [Text("What to do", "bold"), *_advice(diagnosis.findings)]
     return parts
@@ -120,7 +123,7 @@ def short(diagnosis: Diagnosis, title: str) -> list[RenderableType]:
 
     finding = diagnosis.findings[0]
     readings = ", ".join(
-        f"{label} {_number(diagnosis.metrics[name])} of {_number(diagnosis.nulls[name])}"
+        f"{label} {_number(diagnosis.metrics[name])} / {_number(diagnosis.nulls[name])}"
         for name, label in (
             ("spread", "spread"),
             ("effective_rank", "effective rank"),
@@ -131,7 +134,7 @@ def short(diagnosis: Diagnosis, title: str) -> list[RenderableType]:
     return [
         _headline(diagnosis).append(f"   {title}", "dim"),
         Padding(Text(finding.sentence), (0, 0, 0, INDENT)),
-        Padding(Text(f"{readings} (isotropic)", "dim"), (0, 0, 1, INDENT)),
+        Padding(Text(readings, "dim"), (0, 0, 1, INDENT)),
     ]
 
 
@@ -150,13 +153,13 @@ def _verdict(diagnosis: Diagnosis, name: str, beside: Sequence[str]) -> Renderab
     from rich.panel import Panel
     from rich.text import Text
 
-    from repcollapse.diagnosis.report import _size
+    from repcollapse.diagnosis.report import size
 
     first = diagnosis.findings[0]
     lines = [Text(first.sentence)]
     if measured := _measured(first):
         lines.append(Text(measured, "dim"))
-    about = [Text(f"{name}: {_size(diagnosis)}", "dim", overflow="fold")]
+    about = [Text(f"{name}: {size(diagnosis)}", "dim", overflow="fold")]
     about += [Text(each, "dim", overflow="fold") for each in beside]
     headline = _headline(diagnosis)
     if not is_terminal(sys.stdout):
@@ -200,34 +203,20 @@ def _measured(finding: Finding) -> str:
 
 
 def _numbers(diagnosis: Diagnosis) -> RenderableType:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from repcollapse.diagnosis.report import _readings
+    from repcollapse.diagnosis.report import readings
 
-    table = Table(
-        box=box.SIMPLE_HEAD if is_terminal(sys.stdout) else None,
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
-    )
+    table = table_of()
     table.add_column("What was read", no_wrap=True)
     for head in ("reading", "isotropic"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     deciding = {finding.measure: finding.severity for finding in reversed(diagnosis.findings)}
-    for name, label, reading, null, interval in _readings(diagnosis):
+    for name, label, reading, null, interval in readings(diagnosis):
         style = STYLES.get(deciding.get(name, ""), "")
         table.add_row(Text(label), Text(reading, style), Text(null, "dim"), Text(interval, "dim"))
     return table
-
-
-def _sampled(diagnosis: Diagnosis) -> str:
-    from repcollapse.diagnosis.report import _sampled
-
-    return _sampled(diagnosis)
 
 
 def _advice(findings: Sequence[Finding]) -> list[RenderableType]:
@@ -253,32 +242,29 @@ def _number(value: float) -> str:
     return number(value)
 
 
-def table_of(head: Sequence[str], rows: Sequence[Sequence[Any]], right: int) -> RenderableType:
-    """Return a table, all but the first `right` columns flush left."""
+def table_of() -> Table:
+    """Return a table without columns: ruled on a terminal, and plain elsewhere."""
     from rich import box
     from rich.table import Table
 
-    table = Table(
+    return Table(
         box=box.SIMPLE_HEAD if is_terminal(sys.stdout) else None,
         show_edge=False,
         pad_edge=False,
         header_style="bold",
         padding=(0, 2, 0, 0),
     )
-    for place, each in enumerate(head):
-        table.add_column(
-            each,
-            justify="left" if place < right else "right",
-            no_wrap=place > 0,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
-def console_of(stream: Any) -> Console:
-    """Return a console that writes plainly to a stream."""
-    from rich.console import Console
+def pairs(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """Return names with what is said of each, the names in a column of their own."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for name, said in rows:
+        grid.add_row(Text(name, "cyan"), Text(said))
+    return Padding(grid, (0, 0, 0, INDENT))
