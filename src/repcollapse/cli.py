@@ -366,6 +366,7 @@ _FailOn = Annotated[
 @app.command()
 def diagnose(
     files: _Files,
+    *,
     labels: _Labels = None,
     views: Annotated[
         str | None,
@@ -414,6 +415,40 @@ def diagnose(
 
 
 @app.command()
+def compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help=f"Checkpoints' embeddings in their order, shape (N, D): {_FILES}",
+        ),
+    ],
+    *,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class of every row, the same for all files.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    html: _Html = None,
+    json: _Json = None,
+    fail_on: _FailOn = None,
+) -> None:
+    """Say when a training collapsed, from embeddings of its checkpoints.
+
+    Exit status: 0 answered, 1 a verdict of --fail-on at any checkpoint, 2 wrong usage or input.
+    """
+    from repcollapse.commandline.output import answering
+
+    with answering():
+        from repcollapse.commandline.compare import run
+
+        run(files, labels=labels, html=html, json=json, fail_on=fail_on)
+
+
+@app.command()
 def explain(
     name: Annotated[
         str | None,
@@ -423,6 +458,7 @@ def explain(
             "listed.",
         ),
     ] = None,
+    *,
     rows: Annotated[
         int | None, typer.Option(help="With --dimension: what isotropic data of that size read.")
     ] = None,
@@ -441,17 +477,19 @@ def explain(
     ] = None,
 ) -> None:
     """Say what a number, a verdict or the value of a loss means, and how it misleads."""
-    from repcollapse.commandline.output import Refusal, answering
+    from repcollapse.commandline.output import RefusalError, answering
 
     with answering():
         from repcollapse.commandline import explain as explained
 
         if loss is None and (objective or setting):
-            raise Refusal("--objective and --set belong to --loss: give the value that you saw")
+            raise RefusalError(
+                "--objective and --set belong to --loss: give the value that you saw"
+            )
         if loss is None:
             explained.run(name, rows=rows, dimension=dimension)
         elif name is not None or rows is not None or dimension is not None:
-            raise Refusal("--loss is explained alone: leave NAME, --rows and --dimension out")
+            raise RefusalError("--loss is explained alone: leave NAME, --rows and --dimension out")
         else:
             explained.of_loss(loss, objective, setting or ())
 

@@ -1,8 +1,8 @@
 """Every number and every verdict that the package speaks of, and what is to be known about it.
 
 This table is all there is to `repcollapse explain`. Symbols: z a row of N, of D numbers each;
-u = z / |z|; s the singular values of the centred rows, q = s / sum s; l = s^2 / (N - 1), p = l / sum
-l; H the entropy in nats.
+u = z / |z|; s the singular values of the centred rows, q = s / sum s; l = s^2 / (N - 1),
+p = l / sum l; H the entropy in nats.
 """
 
 from __future__ import annotations
@@ -648,7 +648,6 @@ ALIASES = {
     "twonn": ("intrinsic_dimension",),
     "sigreg": ("sigreg_statistic",),
     "knn": ("knn_accuracy",),
-    "effective": ("effective_rank",),
     "pr": ("participation_ratio",),
 }
 PREFIXES = {
@@ -699,8 +698,8 @@ VERDICTS = {
     ),
     "shortcut": (
         "views agree too well along an axis",
-        "Along one leading axis views of a sample agree beyond {EXACT:g} of the variance, as they do "
-        "on a mark that augmentation leaves alone.",
+        "Along one leading axis views of a sample agree beyond {EXACT:g} of the variance, as they "
+        "do on a mark that augmentation leaves alone.",
     ),
     "noise": (
         "views of a sample differ as samples do",

@@ -19,7 +19,7 @@ from repcollapse.commandline.output import (
     ANSWERED,
     FAILED_ON,
     STANDARD,
-    Refusal,
+    RefusalError,
     refuse,
     require_place,
     say,
@@ -86,8 +86,10 @@ def _of_several(
     except Exception as error:
         trouble = trouble_of(error)
     answer = merged(survey, trouble)
-    if rank > 0 or not isinstance(answer, Survey):
-        return None if rank > 0 else answer
+    if rank > 0 or answer is None:
+        return None
+    if isinstance(answer, Trouble):
+        return answer
     assert opened is not None
     try:
         return concluded(answer, opened), opened
@@ -95,9 +97,7 @@ def _of_several(
         return trouble_of(error)
 
 
-def deliver(
-    diagnosis: Diagnosis, opened: Inputs, *, html: Path | None, json_: Path | None
-) -> None:
+def deliver(diagnosis: Diagnosis, opened: Inputs, *, html: Path | None, json_: Path | None) -> None:
     """Write the files, both or neither rendered, and print the report."""
     read = opened.to_dict()
     written = {}
@@ -125,7 +125,7 @@ def verdicts_of(text: str | None) -> frozenset[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in VERDICTS:
-            raise Refusal(
+            raise RefusalError(
                 f"--fail-on takes verdicts with commas between them, among {', '.join(VERDICTS)}; "
                 f"got {name!r}"
             )
@@ -139,7 +139,7 @@ def require_places(html: Path | None, json_: Path | None, inputs: Sequence[Path]
     if json_ is not None and str(json_) != STANDARD:
         require_place(json_, "--json", inputs)
     if html is not None and json_ is not None and html.absolute() == json_.absolute():
-        raise Refusal("--html and --json name the same file: name two")
+        raise RefusalError("--html and --json name the same file: name two")
 
 
 def write_or_print(written: dict[Path, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repcollapse.commandline import terminal
 from repcollapse.commandline.catalogue import (
@@ -16,7 +16,7 @@ from repcollapse.commandline.catalogue import (
     VERDICTS,
     Measure,
 )
-from repcollapse.commandline.output import Refusal
+from repcollapse.commandline.output import RefusalError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def run(name: str | None, *, rows: int | None = None, dimension: int | None = None) -> None:
     """Answer the command for a number or a verdict, or list them."""
     if (rows is None) != (dimension is None):
-        raise Refusal("--rows and --dimension go together: isotropic data have both")
+        raise RefusalError("--rows and --dimension go together: isotropic data have both")
     if name is None:
         if rows is not None:
-            raise Refusal("--rows and --dimension need a NAME to explain, such as rankme")
+            raise RefusalError("--rows and --dimension need a NAME to explain, such as rankme")
         terminal.print_all(*_listed())
         return
     kind = normal(name, "-")
@@ -47,11 +47,12 @@ def of_loss(value: float, objective: str | None, given: Sequence[str]) -> None:
     from repcollapse.losses import STATES, explain_loss
 
     if objective is None:
-        raise Refusal(f"--loss needs --objective, one of {', '.join(sorted(STATES))}")
+        raise RefusalError(f"--loss needs --objective, one of {', '.join(sorted(STATES))}")
     try:
-        reading = explain_loss(objective, value, **settings_of(given))
+        settings: dict[str, Any] = settings_of(given)
+        reading = explain_loss(objective, value, **settings)
     except (TypeError, ValueError) as error:
-        raise Refusal(str(error)) from error
+        raise RefusalError(str(error)) from error
     terminal.print_all(str(reading).replace("\n", " "))
 
 
@@ -61,7 +62,7 @@ def settings_of(given: Iterable[str]) -> dict[str, float | str]:
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or not name.isidentifier() or name in ("objective", "value", "tolerance"):
-            raise Refusal(f"--set takes NAME=VALUE, such as prototypes=4096; got {each!r}")
+            raise RefusalError(f"--set takes NAME=VALUE, such as prototypes=4096; got {each!r}")
         settings[name] = _value(value)
     return settings
 
@@ -91,7 +92,7 @@ def measures_of(name: str, *, certain: bool = True) -> list[tuple[str, str]]:
 
     Raises
     ------
-    Refusal
+    RefusalError
         For a name that is none; it says which ones are near.
     """
     key = normal(name, "_")
@@ -112,7 +113,9 @@ def measures_of(name: str, *, certain: bool = True) -> list[tuple[str, str]]:
     near += [each for each in known if len(key) >= 3 and key in each and each not in near]
     near = list(dict.fromkeys(titles.get(each, each) for each in near))[:3]
     meant = f"did you mean {' or '.join(near)}? " if near else ""
-    raise Refusal(f"{name!r} is no number or verdict; {meant}'repcollapse explain' lists them all")
+    raise RefusalError(
+        f"{name!r} is no number or verdict; {meant}'repcollapse explain' lists them all"
+    )
 
 
 def _of_measure(key: str, measure: Measure, note: str) -> list[RenderableType]:
@@ -140,7 +143,7 @@ def _null(key: str, rows: int, dimension: int) -> RenderableType:
     from repcollapse.diagnosis.report import number
 
     if rows < 2 or dimension < 1:
-        raise Refusal("--rows must be at least 2 and --dimension at least 1")
+        raise RefusalError("--rows must be at least 2 and --dimension at least 1")
     nulls, _ = nulls_of(rows, dimension)
     value = number(nulls[key]) if key in nulls else "has none that the size alone decides"
     return terminal.pairs([("", f"N = {rows:,}, D = {dimension:,}: {value}")])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from repcollapse.commandline.output import Refusal
+from repcollapse.commandline.output import RefusalError
 from repcollapse.diagnosis.survey import MOST_COLUMNS
 from repcollapse.files import SEPARATOR, InputError, Rows, open_rows, read_codes, show
 
@@ -106,7 +106,7 @@ class Inputs:
 
         Raises
         ------
-        InputError, Refusal
+        InputError, RefusalError
             Where it does not.
         """
         shards = Shards.open(locations)
@@ -151,7 +151,7 @@ def _codes(locations: Sequence[str], shards: Shards, what: str, *, least: int) -
     elif len(locations) == len(shards.parts):
         lengths = [part.shape[0] for part in shards.parts]
     else:
-        raise Refusal(
+        raise RefusalError(
             f"--{what} was given {len(locations)} times for {len(shards.parts)} files of "
             "embeddings: give it once, for all rows, or once for each file"
         )

@@ -22,12 +22,12 @@ STANDARD = "-"
 # What a terminal without Unicode gets instead.
 ASCII = {
     **{"✗": "x", "✓": "v", "·": "-", "→": "->", "↑": "^", "↓": "v", "–": "-", "−": "-", "…": "..."},
-    **{"─": "-", "━": "=", "│": "|", "×": "x", "∞": "inf", "≤": "<=", "≥": ">=", "│": "|"},
+    **{"─": "-", "━": "=", "│": "|", "×": "x", "∞": "inf", "≤": "<=", "≥": ">="},
     **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼", "+"),
 }
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """What the user asked for cannot be done; the text says what to do instead."""
 
 
@@ -70,7 +70,7 @@ def answering() -> Iterator[None]:
 
 def message_for(error: Exception) -> tuple[str, int]:
     """Return what to say of an error, and the exit status."""
-    if isinstance(error, InputError | Refusal):
+    if isinstance(error, InputError | RefusalError):
         return str(error), REFUSED
     if isinstance(error, OSError):
         where = f"{show(os.fsdecode(error.filename))}: " if error.filename is not None else ""
@@ -89,14 +89,18 @@ def message_for(error: Exception) -> tuple[str, int]:
 def require_place(path: Path, option: str, inputs: Sequence[Path]) -> None:
     """Raise where a report could not be written, before hours are spent on what it would say."""
     if path.is_dir():
-        raise Refusal(f"{option} {show(path)} is a folder: name a file in it")
+        raise RefusalError(f"{option} {show(path)} is a folder: name a file in it")
     if not path.absolute().parent.is_dir():
-        raise Refusal(f"{option} {show(path)}: there is no folder {show(path.parent)}; make it")
+        raise RefusalError(
+            f"{option} {show(path)}: there is no folder {show(path.parent)}; make it"
+        )
     if not os.access(path if _is_special(path) else path.absolute().parent, os.W_OK):
-        raise Refusal(f"{option} {show(path)} cannot be written there: choose another folder")
+        raise RefusalError(f"{option} {show(path)} cannot be written there: choose another folder")
     for each in inputs:
         if path.exists() and each.exists() and path.samefile(each):
-            raise Refusal(f"{option} {show(path)} would overwrite an input: choose another name")
+            raise RefusalError(
+                f"{option} {show(path)} would overwrite an input: choose another name"
+            )
 
 
 def write_whole(path: Path, text: str) -> None:

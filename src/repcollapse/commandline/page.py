@@ -34,7 +34,8 @@ dl{margin:.5rem 0;display:grid;grid-template-columns:max-content 1fr;gap:.15rem 
 font-size:.9rem}
 dt{opacity:.75}
 dd{margin:0;overflow-wrap:anywhere;min-width:0}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem 1.5rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem 1.5rem;
+margin:1rem 0 1.5rem}
 figure{margin:0}
 figcaption{font-size:.9rem}
 figure svg{display:block;width:100%;height:auto}
@@ -42,6 +43,13 @@ footer{margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:.6rem;font
 opacity:.75}
 main .rc-diagnosis{max-width:none;font-size:1rem}
 .rc-diagnosis h3 small{overflow-wrap:anywhere}
+.rc-diagnosis td{white-space:nowrap}
+@media (max-width:30rem){
+main{padding:1rem .9rem 2rem}
+main .rc-diagnosis table,table.all{font-size:.8rem}
+main .rc-diagnosis :is(th,td),.all :is(th,td){padding-right:.45em}
+.rc-diagnosis svg text{font-size:15px}
+}
 """
 
 
@@ -97,7 +105,7 @@ def _every_number(diagnosis: Diagnosis) -> str:
             f"<td>{'' if null is None else number(null)}</td><td>{limits}</td></tr>"
         )
     return (
-        "<div class='scroll'><table class='all'><thead><tr><th scope='col'>name</th>"
+        "<div class='scroll' tabindex='0'><table class='all'><thead><tr><th scope='col'>name</th>"
         "<th scope='col'>reading</th><th scope='col'>isotropic</th>"
         f"<th scope='col'>95 % interval</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
         "</div><p><code>repcollapse explain NAME</code> says what each is.</p>"
@@ -116,5 +124,7 @@ def _read(read: dict[str, Any]) -> str:
     if "views" in read:
         shape = " x ".join(f"{size:,}" for size in read["views"]["shape"])
         pairs.append(("views", f"{read['views']['file']}, {shape}"))
-    items = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in pairs)
+    items = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in pairs
+    )
     return f"<dl>{items}</dl>"

@@ -170,8 +170,8 @@ def _gathered(trouble: Trouble | None) -> list[tuple[str, int]]:
     found = []
     for each in all_of_them:
         failed, status, high, low = each[:4].tolist()
-        text = bytes(each[4 : 4 + 256 * high + low].tolist()).decode(errors="replace")
-        found.append((text, status if failed else -1))
+        said = bytes(each[4 : 4 + 256 * high + low].tolist()).decode(errors="replace")
+        found.append((said, status if failed else -1))
     return found
 
 

@@ -112,7 +112,7 @@ def report(diagnosis: Diagnosis, name: str, beside: Sequence[str] = ()) -> list[
     parts += [_numbers(diagnosis), ""]
     if note := sampled(diagnosis):
         parts += [Text(note, "dim"), ""]
-    parts += [Text("What to do", "bold"), *_advice(diagnosis.findings)]
+    parts += [Text("What to do", "bold"), *advice_on(diagnosis.findings)]
     return parts
 
 
@@ -219,7 +219,7 @@ def _numbers(diagnosis: Diagnosis) -> RenderableType:
     return table
 
 
-def _advice(findings: Sequence[Finding]) -> list[RenderableType]:
+def advice_on(findings: Sequence[Finding]) -> list[RenderableType]:
     """Return what to do about each kind of finding, once."""
     from rich.table import Table
     from rich.text import Text
@@ -242,7 +242,7 @@ def _number(value: float) -> str:
     return number(value)
 
 
-def table_of() -> Table:
+def table_of(gap: int = 2) -> Table:
     """Return a table without columns: ruled on a terminal, and plain elsewhere."""
     from rich import box
     from rich.table import Table
@@ -252,7 +252,7 @@ def table_of() -> Table:
         show_edge=False,
         pad_edge=False,
         header_style="bold",
-        padding=(0, 2, 0, 0),
+        padding=(0, gap, 0, 0),
     )
 
 
