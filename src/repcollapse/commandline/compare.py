@@ -231,7 +231,7 @@ def as_page(steps: Sequence[Step]) -> str:
         first = step.diagnosis.findings[0]
         rows.append(
             f"<tr><td>{markup.escape(step.name)}</td>"
-            f"<td style='text-align:left'><b style='color:{COLOURS[first.severity]}'>"
+            f"<td class='l'><b style='color:{COLOURS[first.severity]}'>"
             f"{MARKS[first.severity]}</b> {step.diagnosis.verdict}</td>"
             + "".join(f"<td>{moved} {reading}</td>" for reading, moved in readings)
             + "</tr>"
@@ -248,8 +248,9 @@ def as_page(steps: Sequence[Step]) -> str:
         f"<h1>{markup.escape(title)}<small>{len(steps)} checkpoints</small></h1>"
         f"<p><b>{markup.escape(summary(steps))}</b></p>"
         f"<div class='charts'>{charts}</div>"
-        "<div class='scroll' tabindex='0'><table class='all wrap'><thead><tr><th scope='col'>checkpoint</th>"
-        f"<th scope='col' style='text-align:left'>verdict</th>{heads}</tr></thead>"
+        "<div class='scroll' tabindex='0'><table class='all wrap'><thead><tr>"
+        "<th scope='col'>checkpoint</th><th scope='col' class='l'>verdict</th>"
+        f"{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p><small>↑ ↓: moved since the checkpoint before by more than both 95 % intervals. "
         "Dashed: what isotropic data of the same size read.</small></p>"

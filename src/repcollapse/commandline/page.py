@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from repcollapse import __version__
+from repcollapse.commandline.terminal import chapter_of
 
 if TYPE_CHECKING:
     from repcollapse.diagnosis import Diagnosis
@@ -26,7 +27,7 @@ summary{cursor:pointer;font-weight:600;overflow-wrap:anywhere}
 table.all{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 .all th,.all td{padding:.2rem .8rem .2rem 0;border-bottom:1px solid var(--rule);text-align:right;
 white-space:nowrap}
-.all th:first-child,.all td:first-child{text-align:left}
+.all .l,.all th:first-child,.all td:first-child{text-align:left}
 .all td:first-child{font-family:ui-monospace,monospace;font-size:.85em;font-weight:400}
 .wrap td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
 .scroll{overflow-x:auto}
@@ -48,7 +49,7 @@ main .rc-diagnosis{max-width:none;font-size:1rem}
 main{padding:1rem .9rem 2rem}
 main .rc-diagnosis table,table.all{font-size:.8rem}
 main .rc-diagnosis :is(th,td),.all :is(th,td){padding-right:.45em}
-.rc-diagnosis svg text{font-size:15px}
+.rc-diagnosis svg text{font-size:14px}
 }
 """
 
@@ -76,6 +77,7 @@ def of_diagnosis(diagnosis: Diagnosis, read: dict[str, Any]) -> str:
         f"{HEADLINES[diagnosis.verdict]}: {name}",
         heading
         + diagnosis.to_html()
+        + f"<details><summary>What each finding rests on</summary>{_evidence(diagnosis)}</details>"
         + f"<details><summary>Every number</summary>{_every_number(diagnosis)}</details>"
         + f"<details><summary>What was read</summary>{_read(read)}</details>",
     )
@@ -93,6 +95,43 @@ def title_of(files: Sequence[str]) -> str:
     return files[0] if not more else f"{files[0]} and {more} more"
 
 
+def _evidence(diagnosis: Diagnosis) -> str:
+    """Return what each finding rests on first."""
+    from repcollapse.diagnosis.report import number
+
+    lines = [
+        (
+            finding.kind,
+            finding.measure,
+            number(finding.value),
+            "" if finding.reference is None else number(finding.reference),
+            "" if finding.interval is None else " to ".join(map(number, finding.interval)),
+            chapter_of(finding.page, finding.title),
+        )
+        for finding in diagnosis.findings
+    ]
+    return table(
+        ("finding", "number", "reading", "reference", "95 % interval", "read on"), lines, left=2
+    )
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Return a table of texts, of which the first columns are flush left."""
+
+    def row(tag: str, texts: Sequence[str]) -> str:
+        cells = (
+            f"<{tag}{' class=l' if place < left else ''}>{html.escape(text)}</{tag[:2]}>"
+            for place, text in enumerate(texts)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head, body = row("th scope='col'", heads), "".join(row("td", line) for line in lines)
+    return (
+        "<div class='scroll' tabindex='0'><table class='all'>"
+        f"<thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
 def _every_number(diagnosis: Diagnosis) -> str:
     from repcollapse.diagnosis.report import number
 
@@ -100,15 +139,10 @@ def _every_number(diagnosis: Diagnosis) -> str:
     for name, value in diagnosis.metrics.items():
         null, interval = diagnosis.nulls.get(name), diagnosis.intervals.get(name)
         limits = "" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
-        lines.append(
-            f"<tr><td>{html.escape(name)}</td><td>{number(value)}</td>"
-            f"<td>{'' if null is None else number(null)}</td><td>{limits}</td></tr>"
-        )
+        lines.append((name, number(value), "" if null is None else number(null), limits))
     return (
-        "<div class='scroll' tabindex='0'><table class='all'><thead><tr><th scope='col'>name</th>"
-        "<th scope='col'>reading</th><th scope='col'>isotropic</th>"
-        f"<th scope='col'>95 % interval</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        "</div><p><code>repcollapse explain NAME</code> says what each is.</p>"
+        table(("name", "reading", "isotropic", "95 % interval"), lines)
+        + "<p><code>repcollapse explain NAME</code> says what each is.</p>"
     )
 
 
