@@ -14,13 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 
 from repcollapse.commandline.inputs import Inputs
 from repcollapse.commandline.output import message_for
 from repcollapse.diagnosis import BYTES, Diagnosis, Survey, conclude
-from repcollapse.diagnosis.sampling import GroupSample, RowSample
-from repcollapse.diagnostics import EmbeddingMoments, GroupedMoments
+from repcollapse.diagnosis.packing import DTYPES, PARTS, pack, unpack
 from repcollapse.files import InputError, Rows
 
 Tick = Callable[[int], None]
@@ -175,73 +174,6 @@ def _gathered(trouble: Trouble | None) -> list[tuple[str, int]]:
     return found
 
 
-def pack(survey: Survey) -> list[Tensor]:
-    """Return everything in a survey as tensors, those of what it lacks empty."""
-    classes, nothing_here = survey.classes, torch.empty(0, dtype=torch.float64)
-    counts = [survey.next_row, survey.next_view, survey.sample.capacity]
-    limits = []
-    for groups in (survey.groups, survey.views):
-        counts.append(-1 if groups is None else groups.capacity)
-        limit = 2**64 if groups is None else groups.limit
-        limits += [limit >> 32, limit & 0xFFFFFFFF]
-    parts = [
-        torch.tensor(counts + limits, dtype=torch.int64),
-        survey.moments.pack(),
-        torch.from_numpy(survey.sample.index),
-        survey.sample.rows,
-        torch.from_numpy(survey.sample.labels),
-    ]
-    if classes is None:
-        parts += [nothing_here.long(), nothing_here.long(), nothing_here, nothing_here]
-    else:
-        parts += [classes.keys, classes.counts, classes.means, classes.within]
-    for groups in (survey.groups, survey.views):
-        if groups is None:
-            parts += [nothing_here.long(), nothing_here.long(), nothing_here]
-        else:
-            parts += [
-                torch.from_numpy(groups.groups),
-                torch.from_numpy(groups.index),
-                groups.rows,
-            ]
-    return [part.contiguous() for part in parts]
-
-
-def unpack(parts: list[Tensor], dimension: int) -> Survey:
-    """Return the survey that :func:`pack` took apart."""
-    head, moments, index, rows, labels, keys, counts, means, within, *grouped = parts
-    next_row, next_view, capacity, *rest = head.tolist()
-    capacities, limits = rest[:2], rest[2:]
-    classes = None
-    if len(keys):
-        classes = GroupedMoments(
-            keys, counts, means.reshape(-1, dimension), within.reshape(dimension, dimension)
-        )
-    samples: list[GroupSample | None] = []
-    for k, size in enumerate(capacities):
-        names, places, held = grouped[3 * k : 3 * k + 3]
-        limit = (limits[2 * k] << 32) + limits[2 * k + 1]
-        samples.append(
-            None
-            if size < 0
-            else GroupSample(
-                size, names.numpy(), places.numpy(), held.reshape(-1, dimension), limit
-            )
-        )
-    return Survey(
-        EmbeddingMoments.unpack(moments),
-        RowSample(capacity, index.numpy(), rows.reshape(-1, dimension), labels.numpy()),
-        classes,
-        samples[0],
-        samples[1],
-        next_row,
-        next_view,
-    )
-
-
-DTYPES = (torch.int64, torch.float64)
-
-
 def _send(survey: Survey, to: int) -> None:
     parts = pack(survey)
     sizes = [[part.numel(), DTYPES.index(part.dtype)] for part in parts]
@@ -249,9 +181,6 @@ def _send(survey: Survey, to: int) -> None:
     for part in parts:
         if part.numel():
             distributed.send(part.flatten(), to)
-
-
-PARTS = 15
 
 
 def _receive(source: int, dimension: int) -> Survey:
