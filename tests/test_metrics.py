@@ -79,19 +79,20 @@ def test_the_diagnosis_is_that_of_all_rows():
     for batch in torch.arange(240).split(70):
         metric.update(Z[batch], labels=labels[batch], groups=groups[batch])
     expected = diagnose(Z, labels=labels, groups=groups)
-    found = metric.compute()
+    found = metric.diagnosis()
     assert [each.kind for each in found.findings] == [each.kind for each in expected.findings]
     assert found.metrics == pytest.approx(expected.metrics, rel=1e-9, nan_ok=True)
     metric.reset()
     metric.update(torch.ones(50, 6))
-    assert metric.compute().verdict == "complete"
+    assert metric.diagnosis().verdict == "complete"
+    assert float(metric.compute()["collapsed"]) == 1.0
 
 
 def test_forward_of_a_diagnosis_does_not_grow():
     metric = metrics.DiagnosisMetric(6)
-    verdicts = [metric(batch).verdict for batch in Z.split(60)]
-    assert verdicts == ["healthy"] * 4
-    assert len(metric.surveys) == 1 and metric.compute().rows == 240
+    rows = [float(metric(batch)["rows"]) for batch in Z.split(60)]
+    assert rows == [60.0] * 4
+    assert len(metric.surveys) == 1 and float(metric.compute()["rows"]) == 240
 
 
 def test_other_columns_are_refused():
@@ -117,8 +118,9 @@ for batch in rows.split(50):
     diagnosis.update(batch)
 if rank == 1:
     idle.update(rows)
-found = diagnosis.compute()
-torch.save((float(spread.compute()), found.to_dict(), idle.compute().rows), sys.argv[2] + str(rank))
+found = diagnosis.diagnosis()
+rows = float(idle.compute()["rows"])
+torch.save((float(spread.compute()), found.to_dict(), rows), sys.argv[2] + str(rank))
 distributed.destroy_process_group()
 """
 

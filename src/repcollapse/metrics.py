@@ -50,7 +50,22 @@ def _bits(moments: EmbeddingMoments) -> Tensor:
     return moments.pack().cpu().view(torch.int64)
 
 
-class EmbeddingMeasures(Metric):
+def _scalar(value: float, device: torch.device) -> Tensor:
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return torch.tensor(value, dtype=dtype, device=device)
+
+
+class _Exact(Metric):
+    """A metric whose state no conversion to another precision touches."""
+
+    is_differentiable = False
+
+    def set_dtype(self, dst_type: Any) -> Metric:
+        """Leave everything as it is: the state is float64, whatever the module is."""
+        return self
+
+
+class EmbeddingMeasures(_Exact):
     """Every measure of the spectrum and of the directions of embeddings, by name.
 
     What :func:`repcollapse.diagnostics.spectral_measures` returns, as scalars in float64.
@@ -71,7 +86,6 @@ class EmbeddingMeasures(Metric):
     3.0
     """
 
-    is_differentiable = False
     full_state_update = False
     moments: Tensor
 
@@ -104,10 +118,7 @@ class EmbeddingMeasures(Metric):
         return spectral_measures(_moments(self.moments))
 
     def _scalar(self, value: float) -> Tensor:
-        exact = self.moments.device.type != "mps"
-        return torch.tensor(
-            value, dtype=torch.float64 if exact else torch.float32, device=self.moments.device
-        )
+        return _scalar(value, self.moments.device)
 
 
 class _Measure(EmbeddingMeasures):
@@ -163,11 +174,11 @@ class ParticipationRatio(_Measure):
         return self._scalar(self._measures()[name])
 
 
-class DiagnosisMetric(Metric):
+class DiagnosisMetric(_Exact):
     """The diagnosis of everything that all processes have seen.
 
-    `compute` returns a :class:`repcollapse.Diagnosis`. Which rows are drawn for pairs depends on
-    which process saw them; nothing else does.
+    :meth:`diagnosis` returns it, and `compute` its numbers, to log. Which rows are drawn for pairs
+    depends on which process saw them; nothing else does.
 
     Parameters
     ----------
@@ -182,11 +193,10 @@ class DiagnosisMetric(Metric):
     >>> z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
     >>> for batch in z.split(100):
     ...     metric.update(1 + 1e-3 * batch)
-    >>> metric.compute().verdict
-    'complete'
+    >>> metric.diagnosis().verdict, float(metric.compute()["collapsed"])
+    ('complete', 1.0)
     """
 
-    is_differentiable = False
     full_state_update = True
     surveys: list[Tensor]
 
@@ -206,9 +216,20 @@ class DiagnosisMetric(Metric):
         survey = survey.update(z, start=start, labels=labels, groups=groups)
         self.surveys = [to_words(survey).to(self.device)]
 
-    def compute(self) -> Diagnosis:
-        """Return the diagnosis."""
-        return conclude(self._survey())
+    def compute(self) -> dict[str, Tensor]:
+        """Return the numbers of the diagnosis, and whether it is of a collapse: 1 or 0."""
+        found = conclude(self._survey())
+        numbers = {"collapsed": float(found.collapsed), **found.metrics}
+        return {name: _scalar(value, self.device) for name, value in numbers.items()}
+
+    def diagnosis(self) -> Diagnosis:
+        """Return the diagnosis of what all processes have seen; all of them must ask."""
+        with self.sync_context(
+            dist_sync_fn=self.dist_sync_fn,
+            should_sync=self._to_sync,
+            should_unsync=self._should_unsync,
+        ):
+            return conclude(self._survey())
 
     def _survey(self) -> Survey:
         merged = Survey.empty(self.dimension)

@@ -34,7 +34,6 @@ from repcollapse.commandline.survey import (
     trouble_of,
 )
 from repcollapse.diagnosis import VERDICTS, Diagnosis, Survey
-from repcollapse.pretraining import processes
 
 
 def run(
@@ -53,6 +52,8 @@ def run(
     require_places(html, json, inputs)
     warnings.simplefilter("ignore")  # of libraries, about files that we judge ourselves
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from repcollapse.pretraining import processes
+
         with processes.process_group("cpu"):
             answer = _of_several(locations, labels=labels, groups=groups, views=views)
         # The first process alone reports and fails, if anyone does: the others have no more to do.
@@ -74,7 +75,7 @@ def _of_several(
     locations: Sequence[str], **options: Any
 ) -> tuple[Diagnosis, Inputs] | Trouble | None:
     """Return the diagnosis on the first process, None on the others; or what went wrong."""
-    rank, world = processes.rank(), distributed.get_world_size()
+    rank, world = distributed.get_rank(), distributed.get_world_size()
     survey: Survey | None = None
     trouble: Trouble | None = None
     opened: Inputs | None = None
