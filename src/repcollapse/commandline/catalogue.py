@@ -665,7 +665,8 @@ VERDICTS = {
     "complete": (
         "all embeddings are one direction",
         "A spread below {DEAD_SPREAD:g} with at most {SOME_ZERO:.0%} zero rows, or {MOST_ZERO:.0%} "
-        "of the rows zero.",
+        "of the rows zero; or rows within {SHORT:g} of their mean whose views agree in less than "
+        "{NOISY:.0%} of the variance.",
     ),
     "cluster": (
         "the embeddings sit on few points",
