@@ -256,16 +256,23 @@ def test_code_in_a_file_is_never_run(tmp_path, write):
     assert not mark.exists()
 
 
-def test_what_was_not_foreseen_is_named_a_defect(z, monkeypatch):
-    from repcollapse.commandline import diagnose as command
+@pytest.mark.parametrize("error", [KeyError("moments"), ValueError("svd did not converge")])
+def test_what_was_not_foreseen_is_named_a_defect(z, monkeypatch, error):
+    from repcollapse.commandline import survey
 
     def broken(*args, **options):
-        raise KeyError("moments")
+        raise error
 
-    monkeypatch.setattr(command, "concluded", broken)
+    monkeypatch.setattr(survey, "conclude", broken)
     result = ask("diagnose", z)
     assert result.exit_code == output.DEFECT
-    assert "defect of repcollapse" in result.stderr and "KeyError" in result.stderr
+    assert "defect of repcollapse" in result.stderr and type(error).__name__ in result.stderr
+
+
+@pytest.mark.parametrize("command", ["diagnose", "compare"])
+def test_an_environment_that_is_half_torchruns_is_refused(z, monkeypatch, command):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "unset it" in refused(ask(command, z, z))
 
 
 def test_too_little_memory_is_said(z, monkeypatch):

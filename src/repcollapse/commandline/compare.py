@@ -18,6 +18,7 @@ from repcollapse.commandline import page, terminal
 from repcollapse.commandline.diagnose import (
     as_json,
     require_places,
+    several,
     verdicts_of,
     write_or_print,
 )
@@ -63,6 +64,8 @@ def run(
     kinds = verdicts_of(fail_on)
     if len(locations) < 2:
         raise RefusalError("compare takes two files or more; 'repcollapse diagnose' is for one")
+    if several():
+        raise RefusalError("compare runs on one process: start it without torchrun")
     require_places(html, json, paths_of([*locations, *([labels] if labels else [])]))
     warnings.simplefilter("ignore")  # of libraries, about files that we judge ourselves
     opened = [

@@ -51,7 +51,7 @@ def run(
     inputs = paths_of([*locations, *labels, *groups, *([views] if views else [])])
     require_places(html, json, inputs)
     warnings.simplefilter("ignore")  # of libraries, about files that we judge ourselves
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if several():
         from repcollapse.pretraining import processes
 
         with processes.process_group("cpu"):
@@ -69,6 +69,25 @@ def run(
     diagnosis, opened = answer
     deliver(diagnosis, opened, html=html, json_=json)
     raise typer.Exit(FAILED_ON if diagnosis.verdict in kinds else ANSWERED)
+
+
+def several() -> bool:
+    """Return whether this is one of several processes that torchrun started.
+
+    Raises
+    ------
+    RefusalError
+        For an environment that only looks so.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world == "1":
+        return False
+    if not (world.isdecimal() and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()):
+        raise RefusalError(
+            f"WORLD_SIZE is {world!r} in the environment, and RANK, MASTER_ADDR and MASTER_PORT do "
+            "not go with it: unset it, or start the processes with torchrun"
+        )
+    return True
 
 
 def _of_several(

@@ -50,7 +50,7 @@ def survey_of(inputs: Inputs, *, rank: int = 0, world: int = 1, tick: Tick = not
                 groups=None if inputs.groups is None else inputs.groups.codes[_at(rows)],
             )
         except ValueError as error:
-            raise InputError(_explained(str(error), inputs)) from error
+            raise _explained(error, inputs) from error
         tick(len(rows))
     if inputs.views is not None:
         n_views, samples, _ = inputs.views.shape
@@ -58,7 +58,7 @@ def survey_of(inputs: Inputs, *, rank: int = 0, world: int = 1, tick: Tick = not
             try:
                 survey = survey.update_views(_of_views(inputs.views, rows), start=rows.start)
             except ValueError as error:
-                raise InputError(_explained(str(error), inputs)) from error
+                raise _explained(error, inputs) from error
             tick(len(rows) * n_views)
     return survey
 
@@ -77,7 +77,7 @@ def concluded(survey: Survey, inputs: Inputs) -> Diagnosis:
     try:
         return conclude(survey)
     except ValueError as error:
-        raise InputError(_explained(str(error), inputs)) from error
+        raise _explained(error, inputs) from error
 
 
 def _blocks(own: range, step: int) -> list[range]:
@@ -93,8 +93,9 @@ def _of_views(views: Rows, rows: range) -> np.ndarray:
     return np.array(views[:, rows.start : rows.stop])  # type: ignore[index]
 
 
-def _explained(message: str, inputs: Inputs) -> str:
-    """Return what a check says in the words of the command line."""
+def _explained(error: ValueError, inputs: Inputs) -> ValueError:
+    """Return what a check says in the words of the command line, and any other error as it is."""
+    message = str(error)
     files = ", ".join(inputs.shards.names[:3]) + (", ..." if len(inputs.shards.names) > 3 else "")
     if found := FAR.match(message):
         number = int(found[3])
@@ -103,13 +104,15 @@ def _explained(message: str, inputs: Inputs) -> str:
             if found[1] == "z"
             else f"sample {number} of {inputs.views_name}"
         )
-        return f"{where} holds NaN or Inf: find out why, or leave such rows out, and ask again"
+        return InputError(
+            f"{where} holds NaN or Inf: find out why, or leave such rows out, and ask again"
+        )
     name, _, said = message.partition(" ")
     shown = {"z": files, "views": inputs.views_name}
     for each, codes in (("labels", inputs.labels), ("groups", inputs.groups)):
         if codes is not None:
             shown[each] = f"--{each} {codes.source}"
-    return f"{shown.get(name, name)} {said}"
+    return InputError(f"{shown[name]} {said}") if name in shown else error
 
 
 # --- several processes
