@@ -65,7 +65,7 @@ def test_every_course_has_its_sentence(tmp_path, kinds, said):
 
 
 def test_a_rank_that_falls_is_mentioned(tmp_path):
-    weights = np.exp(-0.3 * np.arange(16))
+    weights = np.exp(-0.4 * np.arange(16))
     np.save(tmp_path / "a.npy", KINDS["healthy"])
     np.save(tmp_path / "b.npy", (KINDS["healthy"] * weights).astype("f4"))
     text = " ".join(ask("compare", tmp_path / "a.npy", tmp_path / "b.npy").stdout.split())

@@ -21,9 +21,9 @@ TITLES = {
     CLUSTER: "Cluster collapse",
     SHORTCUTS: "Shortcuts",
     NEGATIVES: "Negative samples",
-    CLUSTERING: "Clustering and DINO",
+    CLUSTERING: "Balanced clustering and self-distillation",
     MATCHING: "Distribution matching",
-    SIDE_BY_SIDE: "All of them side by side",
+    SIDE_BY_SIDE: "Every remedy side by side",
 }
 OURS = "this package"
 
