@@ -3,14 +3,18 @@
 import contextlib
 import io
 import re
+import shlex
 import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import repcollapse
+from repcollapse.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "index.md")
@@ -44,6 +48,38 @@ def test_an_example_of_the_readme_prints_what_it_says(code: str, output: str):
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
     assert printed.getvalue() == output
+
+
+QUESTIONS = [
+    line
+    for body in blocks("README.md", "bash")
+    for line in body.splitlines()
+    if re.match(r"repcollapse (diagnose|compare|explain|demo)", line)
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the questions of the README are about."""
+    z = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
+    for name, array in {"z": z, "step-1": z, "step-2": 1 + 1e-3 * z}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    np.save(tmp_path / "labels.npy", np.arange(300) % 3)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_asks_every_kind_of_question():
+    assert {line.split()[1] for line in QUESTIONS} == {"diagnose", "compare", "explain", "demo"}
+
+
+@pytest.mark.parametrize("line", QUESTIONS)
+def test_a_question_of_the_readme_is_answered(line: str, files: Path):
+    result = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout) > 50 and result.stderr == ""
+    for name in re.findall(r"--(?:html|json) (\S+)", line):
+        assert (files / name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -16,6 +16,7 @@ __version__ = version("repcollapse")
 _PARTS = frozenset(
     {
         *("data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
+        "metrics",
         *("networks", "objectives", "pretraining", "training", "views"),
     }
 )

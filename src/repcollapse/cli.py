@@ -322,3 +322,184 @@ def _show(result: dict[str, Any], out: Path) -> None:
     console = Console(file=sys.stdout)
     console.print(table)
     console.print(f"{out}", soft_wrap=True, highlight=False)
+
+
+# --- questions about embeddings that exist; what answers them is in repcollapse.commandline
+
+_FILES = (
+    ".npy, .npz, .safetensors, .pt (weights only), .parquet or .csv; FILE::NAME names one array of "
+    "several. Nothing is ever unpickled."
+)
+_Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help=f"Embeddings, shape (N, D): {_FILES}")
+]
+_Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Class of every row. Once for all rows, or once for each file.",
+        rich_help_panel=_DATA,
+    ),
+]
+_Html = Annotated[
+    Path | None,
+    typer.Option(help="Also write the report as one self-contained page.", rich_help_panel=_OUTPUT),
+]
+_Json = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also write every number; with - instead of the report, on standard output.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+_FailOn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERDICT,...",
+        help="Exit with status 1 on these verdicts: not-enough-data, complete, cluster, "
+        "dimensional, cone, healthy.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
+
+@app.command()
+def diagnose(
+    files: _Files,
+    *,
+    labels: _Labels = None,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Embeddings of V views of each of n samples, shape (V, n, D).",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Identifier of every row: rows of one are views of one sample.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    html: _Html = None,
+    json: _Json = None,
+    fail_on: _FailOn = None,
+) -> None:
+    """Say whether embeddings have collapsed, in which way, and on what evidence.
+
+    Several files are one data set, in the order given. They are read once and block by block, so
+    that they may be larger than memory. Several processes share the rows and give one process's
+    numbers:
+
+    torchrun --nproc-per-node=4 -m repcollapse diagnose shard-*.npy
+
+    Exit status: 0 answered, 1 a verdict of --fail-on, 2 wrong usage or input.
+    """
+    from repcollapse.commandline.output import answering
+
+    with answering():
+        from repcollapse.commandline.diagnose import run
+
+        run(
+            files,
+            labels=labels or (),
+            groups=groups or (),
+            views=views,
+            html=html,
+            json=json,
+            fail_on=fail_on,
+        )
+
+
+@app.command()
+def compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help=f"Checkpoints' embeddings in their order, shape (N, D): {_FILES}",
+        ),
+    ],
+    *,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class of every row, the same for all files.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    html: _Html = None,
+    json: _Json = None,
+    fail_on: _FailOn = None,
+) -> None:
+    """Say when a training collapsed, from embeddings of its checkpoints.
+
+    Exit status: 0 answered, 1 a verdict of --fail-on at any checkpoint, 2 wrong usage or input.
+    """
+    from repcollapse.commandline.output import answering
+
+    with answering():
+        from repcollapse.commandline.compare import run
+
+        run(files, labels=labels, html=html, json=json, fail_on=fail_on)
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A number or a verdict, such as rankme or dimensional. Without one all are "
+            "listed.",
+        ),
+    ] = None,
+    *,
+    rows: Annotated[
+        int | None, typer.Option(help="With --dimension: what isotropic data of that size read.")
+    ] = None,
+    dimension: Annotated[int | None, typer.Option(help="See --rows.")] = None,
+    loss: Annotated[
+        float | None, typer.Option(help="A loss that you saw, instead of a name.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Whose loss it is, such as dino or nt_xent.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="What the loss depends on: prototypes=4096."
+        ),
+    ] = None,
+) -> None:
+    """Say what a number, a verdict or the value of a loss means, and how it misleads."""
+    from repcollapse.commandline.output import RefusalError, answering
+
+    with answering():
+        from repcollapse.commandline import explain as explained
+
+        if loss is None and (objective or setting):
+            raise RefusalError(
+                "--objective and --set belong to --loss: give the value that you saw"
+            )
+        if loss is None:
+            explained.run(name, rows=rows, dimension=dimension)
+        elif name is not None or rows is not None or dimension is not None:
+            raise RefusalError("--loss is explained alone: leave NAME, --rows and --dimension out")
+        else:
+            explained.of_loss(loss, objective, setting or ())
+
+
+@app.command()
+def demo() -> None:
+    """Show what the answers look like, on embeddings whose state is known."""
+    from repcollapse.commandline.output import answering
+
+    with answering():
+        from repcollapse.commandline.demo import run
+
+        run()

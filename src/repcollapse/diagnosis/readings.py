@@ -122,7 +122,7 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     metrics["participation_ratio_unbiased"] = participation_ratio_of_moments(moments)
     dead = offdiagonal_correlation_of(moments)
     metrics |= {"offdiagonal_correlation": dead.value, "dead_dimensions": float(len(dead.dead))}
-    nulls, null_energies = _nulls(n, dimension)
+    nulls, null_energies = nulls_of(n, dimension)
     intervals = _intervals(metrics, energies / (n - 1), projected, n)
     intervals |= _of_directions(metrics, units.mean, rows, n)
     of_pairs, low_high = _pairs(rows, n)
@@ -184,7 +184,8 @@ def _shape(sigma: Tensor, plain: Tensor) -> Numbers:
     return found
 
 
-def _nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
+def nulls_of(n: int, dimension: int) -> tuple[Numbers, Tensor]:
+    """Return what isotropic data of a size read, and the energies of their directions."""
     from scipy.special import hyp0f1
 
     nulls = null_measures(n, dimension)

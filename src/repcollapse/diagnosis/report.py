@@ -77,7 +77,7 @@ border-bottom:1px solid rgba(128,128,128,.35);background:none;color:inherit}
 
 def text(diagnosis: Diagnosis) -> str:
     """Return the report as lines of at most 96 characters."""
-    head = f"{HEADLINES[diagnosis.verdict]}: {_size(diagnosis)}"
+    head = f"{HEADLINES[diagnosis.verdict]}: {size(diagnosis)}"
     lines = [head, "=" * len(head)]
     for finding in diagnosis.findings:
         mark = f"{MARKS[finding.severity]} {finding.kind}: "
@@ -93,10 +93,10 @@ def text(diagnosis: Diagnosis) -> str:
             break_on_hyphens=False,
         )
     lines += ["", f"{'':32}{'reading':>10}{'isotropic':>12}   95 % interval"]
-    for name, label, reading, null, interval in _readings(diagnosis):
+    for name, label, reading, null, interval in readings(diagnosis):
         del name
         lines.append(f"{label:32}{reading:>10}{null:>12}   {interval}".rstrip())
-    if note := _sampled(diagnosis):
+    if note := sampled(diagnosis):
         lines += ["", *textwrap.wrap(note, WIDTH)]
     return "\n".join(lines)
 
@@ -107,15 +107,15 @@ def to_html(diagnosis: Diagnosis) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{html.escape(label)}</th><td>{reading}</td><td>{null}</td>"
         f"<td>{interval}</td></tr>"
-        for _, label, reading, null, interval in _readings(diagnosis)
+        for _, label, reading, null, interval in readings(diagnosis)
     )
-    note = _sampled(diagnosis)
+    note = sampled(diagnosis)
     return (
         f"<div class='rc-diagnosis'><style>{STYLE}</style>"
         f"<h3><span style='color:{colour}'>"
         f"<span aria-hidden='true'>{MARKS[diagnosis.findings[0].severity]}</span> "
         f"{html.escape(HEADLINES[diagnosis.verdict])}</span>"
-        f"<small>{html.escape(_size(diagnosis))}</small></h3>"
+        f"<small>{html.escape(size(diagnosis))}</small></h3>"
         f"<ul>{''.join(map(_item, diagnosis.findings))}</ul>"
         f"{_svg(diagnosis)}"
         "<div class='rc-scroll'><table><thead><tr><th scope='col'></th><th scope='col'>reading</th>"
@@ -211,7 +211,8 @@ def _svg(diagnosis: Diagnosis) -> str:
     )
 
 
-def _readings(diagnosis: Diagnosis) -> list[tuple[str, str, str, str, str]]:
+def readings(diagnosis: Diagnosis) -> list[tuple[str, str, str, str, str]]:
+    """Return the readings of a report: name, label, reading, isotropic value, interval."""
     found = []
     for name, label in READINGS.items():
         if name not in diagnosis.metrics:
@@ -246,7 +247,8 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _size(diagnosis: Diagnosis) -> str:
+def size(diagnosis: Diagnosis) -> str:
+    """Return how many rows of how many dimensions there were, in words."""
     rows = "1 row" if diagnosis.rows == 1 else f"{diagnosis.rows:,} rows"
     dimensions = (
         "1 dimension" if diagnosis.dimension == 1 else f"{diagnosis.dimension:,} dimensions"
@@ -254,7 +256,8 @@ def _size(diagnosis: Diagnosis) -> str:
     return f"{rows} of {dimensions}"
 
 
-def _sampled(diagnosis: Diagnosis) -> str:
+def sampled(diagnosis: Diagnosis) -> str:
+    """Return what was read from a sample of the rows, in words; nothing where all were."""
     if diagnosis.sampled == diagnosis.rows:
         return ""
     return (
