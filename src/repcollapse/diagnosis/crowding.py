@@ -88,11 +88,13 @@ def crowding(rows: Tensor, total: int) -> Crowding:
             earlier = (squared <= scale * COPY**2).tril(start - 1)
             close = earlier.any(dim=1)
         distinct += int((~close).sum())
+    duplicates = float((nearest <= scale * 1e-12).double().mean())
+    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates, float(distinct))
+    if float((nearest <= scale * LARGEST**2).double().mean()) < CROWDED:
+        return found  # nor have they company within any smaller radius
     pairs = counts.cumsum(0) / (n * (n - 1))
     company = torch.stack([(nearest <= scale * radius**2).double().mean() for radius in RADII])
-    duplicates = float((nearest <= scale * 1e-12).double().mean())
     points = 1 / (pairs + (1 - pairs) / total)
-    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates, float(distinct))
     for k in range(len(RADII) - FACTOR):
         if RADII[k] > LARGEST:
             break
