@@ -17,6 +17,7 @@ import repcollapse
 from repcollapse import CollapseWarning, Monitor, diagnose
 from repcollapse.diagnosis import VERDICTS, decide
 from repcollapse.diagnosis.brief import PAIRS, read_briefly
+from repcollapse.diagnosis.crowding import apart
 from repcollapse.monitor import MEASURES, rows_of
 
 
@@ -128,6 +129,18 @@ def test_brief_evidence_decides_as_the_whole_does(name):
             whole.metrics[measure], rel=1e-6, abs=1e-9
         ), measure
     assert brief.sampled == PAIRS
+
+
+def test_a_look_tells_what_sits_on_points():
+    def about_mean(z):
+        return z.double() - z.double().mean(dim=0)
+
+    assert apart(about_mean(normal(128, 48)))
+    assert not apart(about_mean(made("clusters")[:128]))
+    copies = normal(128, 48)
+    copies[5] = copies[7]
+    assert not apart(about_mean(copies))
+    assert not apart(torch.zeros(128, 4, dtype=torch.float64))
 
 
 def test_small_batches_are_gathered_up_to_the_reading():

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from repcollapse.diagnosis.crowding import apart
 from repcollapse.diagnosis.readings import (
     SHARES,
     Evidence,
@@ -45,9 +46,10 @@ def read_briefly(rows: Tensor) -> Evidence:
     norms = torch.linalg.vector_norm(z, dim=1, keepdim=True)
     directed = z / norms if bool(norms.all()) else unit_rows(z)
     middle = of_units = torch.zeros_like(squares)
+    beside = directed
     if len(directed):
-        middle, apart = _centred(directed)
-        of_units = apart.square().sum(dim=0)
+        middle, beside = _centred(directed)
+        of_units = beside.square().sum(dim=0)
     metrics = {"rows": float(n), "dimension": float(dimension)}
     metrics |= read_scale(
         mean,
@@ -64,14 +66,16 @@ def read_briefly(rows: Tensor) -> Evidence:
     metrics["effective_rank"] = effective_rank_of(sigma)
     metrics["rankme"] = rankme_of(plain.sqrt())
     metrics["dead_dimensions"] = float((squares <= n * (16 * EPS * mean).square()).sum())
-    sample = z if n <= PAIRS else z[torch.arange(PAIRS) * n // PAIRS]
-    metrics |= read_core(sample, n, float(lengths.sum()), float(lengths @ lengths))
-    metrics["distinct"] *= n / len(sample)
+    some = torch.arange(min(PAIRS, n)) * n // min(PAIRS, n)
+    alone = len(directed) == n and apart(centred[some]) and apart(beside[some])
+    trace, fourth = float(lengths.sum()), float(lengths @ lengths)
+    metrics |= read_core(z[some], n, trace, fourth, apart=alone)
+    metrics["distinct"] *= n / len(some)
     nulls, null_energies = read_nulls(n, dimension)
     return Evidence(
         n,
         dimension,
-        len(sample),
+        len(some),
         metrics,
         nulls,
         read_direction_intervals(metrics, middle, directed, n),

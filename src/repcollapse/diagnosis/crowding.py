@@ -49,6 +49,27 @@ class Crowding:
     duplicates: float
     distinct: float
 
+    @classmethod
+    def none(cls, rows: int, total: int, *, duplicates: float = 0.0) -> Crowding:
+        """Return that of rows which do not sit on points."""
+        return cls(float(total), math.nan, 0.0, math.nan, duplicates, float(rows))
+
+
+def apart(centred: Tensor) -> bool:
+    """Return whether rows about their mean sit on no points, and none is a copy, by one look.
+
+    It takes a third of the time of :func:`crowding`, and where it says no, that has to say more.
+    """
+    n = len(centred)
+    squares = centred.square().sum(dim=1)
+    squared = torch.addmm(squares, centred, centred.T, alpha=-2).add_(squares[:, None])
+    nearest = squared.fill_diagonal_(torch.inf).min(dim=1).values
+    scale = 2 * float(squares.sum() - centred.sum(dim=0).square().sum() / n) / max(n - 1, 1)
+    return (
+        float(nearest.min()) > scale * COPY**2
+        and int((nearest <= scale * LARGEST**2).sum()) < CROWDED * n
+    )
+
 
 def crowding(rows: Tensor, total: int) -> Crowding:
     r"""Return how `rows`, a sample of `total` rows, sit together.
@@ -89,7 +110,7 @@ def crowding(rows: Tensor, total: int) -> Crowding:
             close = earlier.any(dim=1)
         distinct += int((~close).sum())
     duplicates = float((nearest <= scale * 1e-12).double().mean())
-    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates, float(distinct))
+    found = Crowding.none(distinct, total, duplicates=duplicates)
     if float((nearest <= scale * LARGEST**2).double().mean()) < CROWDED:
         return found  # nor have they company within any smaller radius
     pairs = counts.cumsum(0) / (n * (n - 1))

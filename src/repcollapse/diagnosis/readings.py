@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repcollapse.diagnosis.crowding import crowding
+from repcollapse.diagnosis.crowding import Crowding, crowding
 from repcollapse.diagnosis.sampling import GroupSample, RowSample
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
@@ -304,11 +304,12 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     return found, interval
 
 
-def read_core(rows: Tensor, n: int, trace: float, fourth: float) -> Numbers:
+def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False) -> Numbers:
     """Return how a sample of n rows sits together, and what is left without the far ones.
 
     `trace` and `fourth` are the sums of the second and of the fourth powers of the distances of all
-    rows from their mean.
+    rows from their mean. With `apart`, it is known that neither rows nor directions are near enough
+    to one another to sit on points (:func:`~repcollapse.diagnosis.crowding.apart`).
     """
     far = torch.linalg.vector_norm(rows - rows.median(dim=0).values, dim=1)
     kept = far <= FAR * far.median()
@@ -316,8 +317,9 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float) -> Numbers:
     kurtosis = n * fourth / trace**2 if trace > 0 else 0.0
     if outliers > FEW:
         kept = torch.ones_like(kept)
-    core = rows[kept]
-    crowd = crowding(core, n)
+    apart = apart and outliers == 0  # without its outliers, a sample is another
+    core = rows if apart else rows[kept]
+    crowd = Crowding.none(len(core), n) if apart else crowding(core, n)
     found = {
         "outliers": outliers,
         "row_kurtosis": kurtosis,
@@ -327,7 +329,7 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float) -> Numbers:
         "point_company": crowd.company,
         "distinct": crowd.distinct,
     }
-    if math.isnan(crowd.radius):
+    if math.isnan(crowd.radius) and not apart:
         # Points of a cosine are directions, whatever the lengths of the rows.
         crowd = crowding(unit_rows(core), n)
         if not math.isnan(crowd.radius):
@@ -346,8 +348,8 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float) -> Numbers:
             found[f"core_null_{name}"] = dimensions_holding(null, share)
         found["core_spread"] = 0.0
         if len(directed) >= 2:
-            apart = directed - directed.mean(dim=0)
-            found["core_spread"] = math.sqrt(float(apart.square().sum()) / len(directed))
+            about = directed - directed.mean(dim=0)
+            found["core_spread"] = math.sqrt(float(about.square().sum()) / len(directed))
     return found
 
 
