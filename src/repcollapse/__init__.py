@@ -2,9 +2,10 @@
 
 ``data`` and ``views`` make what is trained on, ``networks`` and ``training`` train it,
 ``objectives`` hold the remedies and what collapses without them, ``diagnostics`` measure what came
-out, ``diagnosis`` says what the measures mean together, ``evidence`` judges claims, ``figures``
-draw. Each is imported when it is first asked for, and so are the names that stand for the package:
-:func:`diagnose`, :func:`collapse_value`, :func:`explain_loss`.
+out, ``diagnosis`` says what the measures mean together, ``monitor`` asks for it while a model
+trains, ``evidence`` judges claims, ``figures`` draw. Each is imported when it is first asked for,
+and so are the names that stand for the package: :func:`diagnose`, :class:`Monitor`,
+:func:`collapse_value`, :func:`explain_loss`.
 """
 
 from importlib import import_module
@@ -16,13 +17,14 @@ __version__ = version("repcollapse")
 _PARTS = frozenset(
     {
         *("data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
-        "metrics",
-        *("networks", "objectives", "pretraining", "training", "views"),
+        *("metrics", "monitor", "networks", "objectives", "pretraining", "training", "views"),
     }
 )
 # Names that stand for the package, and the part that has each. The build reads this dictionary.
 _NAMES = {
+    "CollapseWarning": "monitor",
     "Diagnosis": "diagnosis",
+    "Monitor": "monitor",
     "diagnose": "diagnosis",
     "collapse_value": "losses",
     "collapse_values": "losses",

@@ -139,12 +139,12 @@ def _capital(text: str) -> str:
 
 
 def _null(key: str, rows: int, dimension: int) -> RenderableType:
-    from repcollapse.diagnosis.readings import nulls_of
+    from repcollapse.diagnosis.readings import read_nulls
     from repcollapse.diagnosis.report import number
 
     if rows < 2 or dimension < 1:
         raise RefusalError("--rows must be at least 2 and --dimension at least 1")
-    nulls, _ = nulls_of(rows, dimension)
+    nulls, _ = read_nulls(rows, dimension)
     value = number(nulls[key]) if key in nulls else "has none that the size alone decides"
     return terminal.pairs([("", f"N = {rows:,}, D = {dimension:,}: {value}")])
 

@@ -49,6 +49,27 @@ class Crowding:
     duplicates: float
     distinct: float
 
+    @classmethod
+    def none(cls, rows: int, total: int, *, duplicates: float = 0.0) -> Crowding:
+        """Return that of rows which do not sit on points."""
+        return cls(float(total), math.nan, 0.0, math.nan, duplicates, float(rows))
+
+
+def apart(centred: Tensor) -> bool:
+    """Return whether rows about their mean sit on no points, and none is a copy, by one look.
+
+    It takes a third of the time of :func:`crowding`, and where it says no, that has to say more.
+    """
+    n = len(centred)
+    squares = centred.square().sum(dim=1)
+    squared = torch.addmm(squares, centred, centred.T, alpha=-2).add_(squares[:, None])
+    nearest = squared.fill_diagonal_(torch.inf).min(dim=1).values
+    scale = 2 * float(squares.sum() - centred.sum(dim=0).square().sum() / n) / max(n - 1, 1)
+    return (
+        float(nearest.min()) > scale * COPY**2
+        and int((nearest <= scale * LARGEST**2).sum()) < CROWDED * n
+    )
+
 
 def crowding(rows: Tensor, total: int) -> Crowding:
     r"""Return how `rows`, a sample of `total` rows, sit together.
@@ -88,11 +109,13 @@ def crowding(rows: Tensor, total: int) -> Crowding:
             earlier = (squared <= scale * COPY**2).tril(start - 1)
             close = earlier.any(dim=1)
         distinct += int((~close).sum())
+    duplicates = float((nearest <= scale * 1e-12).double().mean())
+    found = Crowding.none(distinct, total, duplicates=duplicates)
+    if float((nearest <= scale * LARGEST**2).double().mean()) < CROWDED:
+        return found  # nor have they company within any smaller radius
     pairs = counts.cumsum(0) / (n * (n - 1))
     company = torch.stack([(nearest <= scale * radius**2).double().mean() for radius in RADII])
-    duplicates = float((nearest <= scale * 1e-12).double().mean())
     points = 1 / (pairs + (1 - pairs) / total)
-    found = Crowding(float(total), math.nan, 0.0, math.nan, duplicates, float(distinct))
     for k in range(len(RADII) - FACTOR):
         if RADII[k] > LARGEST:
             break

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist, fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repcollapse.diagnosis.crowding import crowding
+from repcollapse.diagnosis.crowding import Crowding, crowding
 from repcollapse.diagnosis.sampling import GroupSample, RowSample
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
@@ -102,7 +103,14 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     rows = sample.rows
     whole = len(rows) == n
     metrics: Numbers = {"rows": float(n), "dimension": float(dimension)}
-    metrics |= _scale(state)
+    metrics |= read_scale(
+        moments.mean,
+        moments.scatter.diagonal(),
+        units.scatter.diagonal(),
+        rows=n,
+        directed=units.count,
+        zero_rows=state.zero_rows,
+    )
     if n < 2:
         return Evidence(n, dimension, len(rows), metrics, {}, {}, (), ())
     centred = rows - moments.mean
@@ -122,14 +130,14 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     metrics["participation_ratio_unbiased"] = participation_ratio_of_moments(moments)
     dead = offdiagonal_correlation_of(moments)
     metrics |= {"offdiagonal_correlation": dead.value, "dead_dimensions": float(len(dead.dead))}
-    nulls, null_energies = nulls_of(n, dimension)
+    nulls, null_energies = read_nulls(n, dimension)
     intervals = _intervals(metrics, energies / (n - 1), projected, n)
-    intervals |= _of_directions(metrics, units.mean, rows, n)
+    intervals |= read_direction_intervals(metrics, units.mean, unit_rows(rows), n)
     of_pairs, low_high = _pairs(rows, n)
     metrics |= of_pairs
     if low_high is not None:
         intervals["uniformity"] = low_high
-    metrics |= _core(state, rows)
+    metrics |= read_core(rows, n, float(moments.scatter.diagonal().sum()), moments.fourth)
     return Evidence(
         n,
         dimension,
@@ -142,21 +150,27 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     )
 
 
-def _scale(state: EmbeddingMoments) -> Numbers:
-    moments, units = state.rows, state.units
-    assert units is not None
-    n = max(moments.count, 1)
-    variance = moments.scatter.diagonal().clamp(min=0)
-    distance = float(variance.sum()) / n
+def read_scale(
+    mean: Tensor,
+    squares: Tensor,
+    unit_squares: Tensor,
+    *,
+    rows: int,
+    directed: int,
+    zero_rows: int,
+) -> Numbers:
+    """Return where rows are and how far apart, from their mean and sums of squares about it."""
+    variance = squares.clamp(min=0)
+    distance = float(variance.sum()) / max(rows, 1)
     spread, feature_std = 0.0, 0.0
-    if units.count >= 2:
-        of_units = (units.scatter.diagonal() / units.count).clamp(min=0)
+    if directed >= 2:
+        of_units = (unit_squares / directed).clamp(min=0)
         spread = min(math.sqrt(float(of_units.sum())), 1.0)
         feature_std = min(float(of_units.sqrt().mean()) * math.sqrt(len(of_units)), 1.0)
     return {
-        "zero_rows": float(state.zero_rows),
-        "raw_std": float((variance / max(n - 1, 1)).sqrt().mean()),
-        "length": math.sqrt(distance + float(moments.mean.square().sum())),
+        "zero_rows": float(zero_rows),
+        "raw_std": float((variance / max(rows - 1, 1)).sqrt().mean()),
+        "length": math.sqrt(distance + float(mean.square().sum())),
         "distance": math.sqrt(distance),
         "feature_std": feature_std,
         "spread": spread,
@@ -184,8 +198,14 @@ def _shape(sigma: Tensor, plain: Tensor) -> Numbers:
     return found
 
 
-def nulls_of(n: int, dimension: int) -> tuple[Numbers, Tensor]:
-    """Return what isotropic data of a size read, and the energies of their directions."""
+def read_nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
+    """Return what isotropic data of this size read, and their energies."""
+    nulls, energies = _nulls(n, dimension)
+    return dict(nulls), energies
+
+
+@lru_cache(maxsize=64)  # a monitor asks for the same ones at every reading
+def _nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
     from scipy.special import hyp0f1
 
     nulls = null_measures(n, dimension)
@@ -259,8 +279,8 @@ def _around(
     return max(value - Z95 * error, low), min(value + Z95 * error, high)
 
 
-def _of_directions(metrics: Numbers, mean: Tensor, rows: Tensor, n: int) -> Intervals:
-    directed = unit_rows(rows)
+def read_direction_intervals(metrics: Numbers, mean: Tensor, directed: Tensor, n: int) -> Intervals:
+    """Return the intervals of mean share and spread, from some of n directions and their mean."""
     if len(directed) < 3:
         return {}
     error = 2 * float((directed @ mean).std()) / math.sqrt(n)  # of the mean's squared length
@@ -284,18 +304,22 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     return found, interval
 
 
-def _core(state: EmbeddingMoments, rows: Tensor) -> Numbers:
-    """Return how rows sit together, and what is left of scale and shape without the far ones."""
-    n = state.rows.count
+def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False) -> Numbers:
+    """Return how a sample of n rows sits together, and what is left without the far ones.
+
+    `trace` and `fourth` are the sums of the second and of the fourth powers of the distances of all
+    rows from their mean. With `apart`, it is known that neither rows nor directions are near enough
+    to one another to sit on points (:func:`~repcollapse.diagnosis.crowding.apart`).
+    """
     far = torch.linalg.vector_norm(rows - rows.median(dim=0).values, dim=1)
     kept = far <= FAR * far.median()
     outliers = float((~kept).double().mean())
-    trace = float(state.rows.scatter.diagonal().sum())
-    kurtosis = n * state.rows.fourth / trace**2 if trace > 0 else 0.0
+    kurtosis = n * fourth / trace**2 if trace > 0 else 0.0
     if outliers > FEW:
         kept = torch.ones_like(kept)
-    core = rows[kept]
-    crowd = crowding(core, n)
+    apart = apart and outliers == 0  # without its outliers, a sample is another
+    core = rows if apart else rows[kept]
+    crowd = Crowding.none(len(core), n) if apart else crowding(core, n)
     found = {
         "outliers": outliers,
         "row_kurtosis": kurtosis,
@@ -305,7 +329,7 @@ def _core(state: EmbeddingMoments, rows: Tensor) -> Numbers:
         "point_company": crowd.company,
         "distinct": crowd.distinct,
     }
-    if math.isnan(crowd.radius):
+    if math.isnan(crowd.radius) and not apart:
         # Points of a cosine are directions, whatever the lengths of the rows.
         crowd = crowding(unit_rows(core), n)
         if not math.isnan(crowd.radius):
@@ -324,8 +348,8 @@ def _core(state: EmbeddingMoments, rows: Tensor) -> Numbers:
             found[f"core_null_{name}"] = dimensions_holding(null, share)
         found["core_spread"] = 0.0
         if len(directed) >= 2:
-            apart = directed - directed.mean(dim=0)
-            found["core_spread"] = math.sqrt(float(apart.square().sum()) / len(directed))
+            about = directed - directed.mean(dim=0)
+            found["core_spread"] = math.sqrt(float(about.square().sum()) / len(directed))
     return found
 
 

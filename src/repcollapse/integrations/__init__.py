@@ -1,0 +1,1 @@
+"""Thin adapters to frameworks, none of which the package needs."""
