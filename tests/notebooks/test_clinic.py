@@ -13,6 +13,8 @@ ENTRY = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 ENTRIES = list(ENTRY.finditer(PAGE))
+CLAIMS = {name for chapter in CHAPTERS for name in chapter.identifiers("ledger.claim")}
+FIGURES = {f"#{name}" for chapter in CHAPTERS for name in chapter.figures}
 MENTION = re.compile(r"<!-- press:claim ([\w-]+) -->")
 
 each_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["anchor"])
@@ -34,12 +36,10 @@ def test_an_entry_has_a_cause_a_remedy_and_evidence(entry: re.Match[str]) -> Non
 
 @each_entry
 def test_what_an_entry_rests_on_is_in_a_chapter(entry: re.Match[str]) -> None:
-    claims = {name for chapter in CHAPTERS for name in chapter.identifiers("ledger.claim")}
-    assert sorted(set(MENTION.findall(entry["body"])) - claims) == []
-    figures = {f"#{name}" for chapter in CHAPTERS for name in chapter.figures}
+    assert sorted(set(MENTION.findall(entry["body"])) - CLAIMS) == []
     anchors = {f"#{other['anchor']}" for other in ENTRIES}
     targets = {target for _, target in links(entry["body"]) if target.startswith("#")}
-    assert sorted(targets - figures - anchors) == []
+    assert sorted(targets - FIGURES - anchors) == []
 
 
 def test_the_tree_leads_to_every_entry_that_it_names_and_most_are_in_it() -> None:
