@@ -408,7 +408,7 @@ def mention(claims: Iterable[Claim], identifier: str) -> str:
     claim = next((claim for claim in claims if claim.id == identifier), None)
     if claim is None or claim.kind == "cell":
         raise PressError(f"<!-- press:claim {identifier} -->: no notebook records such a claim")
-    statement = claim.statement.translate(str.maketrans({"[": "\\[", "]": "\\]"}))
+    statement = claim.statement.replace("[", "\\[").replace("]", "\\]")
     return f"[{statement}](#claim-{claim.id}) {{rc-verdict}}`{claim.verdict}`"
 
 
