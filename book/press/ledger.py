@@ -397,6 +397,21 @@ def card(claim: Claim, anchor: str, *, link: str | None = None) -> str:
     )
 
 
+def mention(claims: Iterable[Claim], identifier: str) -> str:
+    """Write a claim as evidence on another page: its statement, which leads to it, and its verdict.
+
+    Raises
+    ------
+    PressError
+        If no chapter records it.
+    """
+    claim = next((claim for claim in claims if claim.id == identifier), None)
+    if claim is None or claim.kind == "cell":
+        raise PressError(f"<!-- press:claim {identifier} -->: no notebook records such a claim")
+    statement = claim.statement.replace("[", "\\[").replace("]", "\\]")
+    return f"[{statement}](#claim-{claim.id}) {{rc-verdict}}`{claim.verdict}`"
+
+
 def show_block(block: Block, claim: Claim) -> str:
     """One block, with its own verdict where several have one."""
     text = describe_block(block, claim.unit)

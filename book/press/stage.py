@@ -167,6 +167,7 @@ def fill_placeholders(
         "places": lambda _: ledger.places(claims, pictured),
         "ledger": lambda _: ledger.page(claims),
         "summary": lambda _: ledger.summary(claims),
+        "claim": lambda identifier: ledger.mention(claims, identifier),
         "figure": front_figure,
     }
     for page in [*target.glob("*.md"), *(target / "book").rglob("*.md")]:

@@ -293,6 +293,24 @@ def test_placeholders_are_filled(make: Any, tmp_path: Path) -> None:
     assert "(ledger-a-claim)=" in page
 
 
+def test_a_claim_is_mentioned_on_another_page(make: Any, tmp_path: Path) -> None:
+    claim = make.claim(statement="The part [0, 1) is empty.", verdict="not reproduced")
+    (tmp_path / "index.md").write_text("- <!-- press:claim a-claim -->\n")
+    fill_placeholders(tmp_path, [make.claim("another"), claim], {})
+    assert (tmp_path / "index.md").read_text() == (
+        "- [The part \\[0, 1) is empty.](#claim-a-claim) {rc-verdict}`not reproduced`\n"
+    )
+
+
+def test_the_mention_of_what_is_no_claim_is_refused(make: Any, tmp_path: Path) -> None:
+    """Cells have no card that could be shown."""
+    cell = ledger.parse(make.grid_cell("complete", "negatives"), "01_one", "One")
+    for identifier in ("nowhere", cell.id):
+        (tmp_path / "index.md").write_text(f"<!-- press:claim {identifier} -->")
+        with pytest.raises(PressError, match=f"press:claim {identifier} -->: no notebook records"):
+            fill_placeholders(tmp_path, [make.claim(), cell], {})
+
+
 @pytest.mark.parametrize("text", ["<!-- press:matrx -->", "<!-- press:figure nowhere -->"])
 def test_an_unknown_placeholder_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "book").mkdir()
