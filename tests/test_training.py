@@ -471,6 +471,17 @@ def test_baselines(comparison):
     assert (scores["pixels"] > scores["chance"]).all()
 
 
+def test_embeddings_are_z_of_the_first_test_views_by_seed(comparison):
+    arm = comparison.arms[0]
+    embedded = comparison.embed(arm, views=1)
+    assert len(embedded) == len(comparison.labels()) == len(comparison.seeds)
+    for z, labels, seed in zip(embedded, comparison.labels(), comparison.seeds, strict=True):
+        assert z.shape[:2] == (1, len(labels))
+        assert diagnostics.spread(z[0]) == pytest.approx(comparison.values(arm, "spread")[seed])
+    with pytest.raises(ValueError, match="arm must be"):
+        comparison.embed("none of them")
+
+
 def test_values_are_those_of_the_final_frame_by_seed(comparison):
     values = comparison.values("none", "spread")
     assert list(values) == [3, 4]

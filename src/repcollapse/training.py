@@ -488,6 +488,24 @@ class Comparison:
         rows = self.final[self.final["arm"] == arm]
         return dict(zip(rows["seed"], rows[column].astype(float), strict=True))
 
+    def embed(self, arm: str, views: int = 2) -> list[Tensor]:
+        """Return z of the first test `views` of `arm`, shape (views, N, D), for each seed.
+
+        Raises
+        ------
+        ValueError
+            For an arm that is not there.
+        """
+        _checks.choice("arm", arm, self.arms)
+        return [
+            embed_views(self.runs[arm, seed].model, self.test_banks[seed], views)[1]
+            for seed in self.seeds
+        ]
+
+    def labels(self) -> list[Tensor]:
+        """Return the classes of the test samples, shape (N,), for each seed."""
+        return [self.test_banks[seed].labels for seed in self.seeds]
+
 
 def compare(
     arms: Mapping[str, Recipe],

@@ -2,15 +2,19 @@
 
 :func:`diagnose` answers for a matrix. What does not fit in memory, or lies on several machines,
 goes through a :class:`Survey` in batches, and :func:`conclude` answers for that.
+:func:`diagnose_arms`
+sets several models beside each other, each trained from several seeds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from repcollapse import _checks
+from repcollapse.diagnosis.arms import Arms
 from repcollapse.diagnosis.decide import decide
 from repcollapse.diagnosis.diagnosis import Diagnosis
 from repcollapse.diagnosis.findings import VERDICTS, Finding
@@ -19,6 +23,7 @@ from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey
 
 __all__ = [
     "VERDICTS",
+    "Arms",
     "Diagnosis",
     "Evidence",
     "Finding",
@@ -26,6 +31,7 @@ __all__ = [
     "conclude",
     "decide",
     "diagnose",
+    "diagnose_arms",
 ]
 
 
@@ -101,6 +107,47 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
             stop = min(start + step, samples)
             survey = survey.update_views(_block(views[:, start:stop]))
     return conclude(survey)
+
+
+def diagnose_arms(views: Mapping[str, Iterable[Any]], *, labels: Iterable[Any]) -> Arms:
+    """Return the diagnoses of several models, each trained from several seeds.
+
+    Parameters
+    ----------
+    views
+        By arm, for each seed, embeddings of V >= 2 views of each of N samples, shape (V, N, D). The
+        first view is diagnosed, all of them say whether views of a sample agree.
+    labels
+        For each seed the classes of the samples, shape (N,); the same for all arms.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or labels that :func:`repcollapse.diagnose` refuses, no arm, or arms with
+        another number of seeds than labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.randn(2, 500, 16, generator=torch.Generator().manual_seed(0))
+    >>> labels = torch.arange(500) % 5
+    >>> arms = diagnose_arms({"dead": [z * 1e-3 + 1], "alive": [z]}, labels=[labels])
+    >>> {arm: dict(arms.verdicts(arm)) for arm in arms.diagnoses}
+    {'dead': {'complete': 1}, 'alive': {'healthy': 1}}
+    """
+    classes = list(labels)
+    found = {}
+    for arm, runs in views.items():
+        embedded = list(runs)
+        if len(embedded) != len(classes):
+            raise ValueError(
+                f"views must have one entry for each of {len(classes)} seeds of labels; got "
+                f"{len(embedded)} for {arm!r}"
+            )
+        found[arm] = tuple(
+            diagnose(z[0], labels=each, views=z) for z, each in zip(embedded, classes, strict=True)
+        )
+    return Arms(found)
 
 
 def conclude(survey: Survey) -> Diagnosis:
