@@ -79,7 +79,7 @@ def test_an_arm_that_is_not_there(arms):
 
 
 def test_an_arm_with_other_seeds_than_the_labels():
-    with pytest.raises(ValueError, match="one entry for each of 2 seeds .*; got 1 for 'one'"):
+    with pytest.raises(ValueError, match=r"one entry for each of 2 seeds .*; got 1 for 'one'"):
         diagnose_arms({"one": [views(0)]}, labels=[LABELS] * 2)
 
 
