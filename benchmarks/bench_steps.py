@@ -2,8 +2,8 @@
 
 For each method, many times over in one process: a whole training step of the package;
 the same forwards and backwards through bare networks, from a gradient given at their end; and the
-objective alone, on embeddings. The loop's share is (step - objective) / bare: views, checks,
-optimiser, bookkeeping. Writes `steps.md` beside this file.
+objective alone, on embeddings, with the update of what it keeps (a queue, a correlation). The loop's
+share is (step - objective) / bare: views, checks, optimiser, bookkeeping. Writes `steps.md` beside this file.
 """
 
 import argparse
@@ -68,6 +68,7 @@ def alone(model: JointEmbedding, bank: ViewBank) -> Callable[[], object]:
     images = torch.cat(bank.sample_pair(BATCH, torch.Generator().manual_seed(0)))
     ahead, target = (side.detach() for side in sides(model, images))
     plain = model.predictor is None and model.target is None and not model.stop_gradient
+    update = getattr(model.objective, "after_step", None)
 
     def run() -> None:
         p_a, p_b = ahead.clone().requires_grad_().chunk(2)
@@ -77,6 +78,8 @@ def alone(model: JointEmbedding, bank: ViewBank) -> Callable[[], object]:
         else:
             loss = (model.objective(p_a, t_b) + model.objective(p_b, t_a)) / 2
         loss.backward()
+        if update is not None:
+            update()
 
     return run
 

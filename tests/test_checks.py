@@ -116,12 +116,15 @@ def test_two_rows_have_no_second_neighbour():
         (lambda: Moments.empty(0), "dimension must be at least 1"),
         (lambda: diagnostics.JackknifeMoments.of(good(), blocks=1), "blocks must be at least 2"),
         (lambda: diagnostics.JackknifeMoments.of(good(), start=-1), "start must be at least 0"),
-        (lambda: diagnostics.srank(good(), delta=1.0), "delta must be below 1"),
-        (lambda: diagnostics.srank(good(), delta=0), "delta must be above 0"),
+        (lambda: diagnostics.srank(good(), delta=1.0), "delta must be above 0 and below 1"),
+        (lambda: diagnostics.srank(good(), delta=0), "delta must be above 0 and below 1"),
         (lambda: diagnostics.cev_auc(good(), rows="all"), "rows must be one of"),
         (lambda: diagnostics.cev_auc(good(), spectrum="s"), "spectrum must be one of"),
         (lambda: diagnostics.coding_rate(good(), epsilon2=0), "epsilon2 must be above 0"),
-        (lambda: diagnostics.intrinsic_dimension(good(), discard=1.0), "discard must be below 1"),
+        (
+            lambda: diagnostics.intrinsic_dimension(good(), discard=1.0),
+            "discard must .* below 1",
+        ),
         (lambda: diagnostics.intrinsic_dimension(good(), resolution=-1), "resolution must be at"),
         (lambda: diagnostics.lidar(good(), [0, 1] * 4, delta=0), "delta must be above 0"),
         (lambda: diagnostics.sigreg_statistic(good(), slices=0), "slices must be at least 1"),
@@ -403,6 +406,7 @@ def test_numpy_of_any_floating_dtype_is_read_by_value(dtype):
         ({}, "x must be finite; got nan"),
         ({"above": 0}, "x must be above 0; got nan"),
         ({"at_least": 0, "at_most": 1}, "x must be at least 0 and at most 1; got nan"),
+        ({"above": 0, "below": 1}, "x must be above 0 and below 1; got nan"),
     ],
 )
 def test_bounds_in_words(kwargs, message):
@@ -410,7 +414,9 @@ def test_bounds_in_words(kwargs, message):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
-def test_bounds_are_inclusive_except_above(value):
+def test_bounds_are_inclusive_except_above_and_below(value):
     assert _checks.number("x", value, at_least=0, at_most=1) == value
+    if value == 1:
+        check(lambda: _checks.number("x", value, below=1), ValueError, "x must be below 1; got 1.0")
     if value == 0:
         check(lambda: _checks.number("x", value, above=0), ValueError, "x must be above 0")

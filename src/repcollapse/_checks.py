@@ -123,17 +123,19 @@ def number(
     above: float = -math.inf,
     at_least: float = -math.inf,
     at_most: float = math.inf,
+    below: float = math.inf,
 ) -> float:
-    """Return `value` as a finite float with `above` < value, `at_least` <= value <= `at_most`."""
+    """Return `value` as a finite float within the bounds: above < value < below for these two."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number; got {type(value).__name__}")
-    if not (math.isfinite(value) and above < value and at_least <= value <= at_most):
+    if not (math.isfinite(value) and above < value < below and at_least <= value <= at_most):
         bounds = [
             text
             for text, applies in (
                 (f"above {above:g}", above > -math.inf),
                 (f"at least {at_least:g}", at_least > -math.inf),
                 (f"at most {at_most:g}", at_most < math.inf),
+                (f"below {below:g}", below < math.inf),
             )
             if applies
         ]

@@ -373,9 +373,7 @@ def jackknife_intervals(
     >>> found.low < 8 < found.high
     True
     """
-    level = _checks.number("level", level, above=0)
-    if level >= 1:
-        raise ValueError(f"level must be below 1; got {level!r}")
+    level = _checks.number("level", level, above=0, below=1)
     if not isinstance(state, JackknifeMoments):
         raise TypeError(f"state must be JackknifeMoments; got {type(state).__name__}")
     fewest = min(block.rows.count for block in state.blocks)

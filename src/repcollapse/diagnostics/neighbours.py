@@ -81,9 +81,7 @@ def intrinsic_dimension(
     IntrinsicDimension(value=0.0, points=1, duplicates=4)
     """
     matrix = as_double(_checks.as_matrix("z", z, min_rows=3))
-    discard = _checks.number("discard", discard, at_least=0)
-    if discard >= 1:
-        raise ValueError(f"discard must be below 1; got {discard!r}")
+    discard = _checks.number("discard", discard, at_least=0, below=1)
     resolution = _checks.number("resolution", resolution, at_least=0)
     points = _distinct(matrix)
     n = len(points)

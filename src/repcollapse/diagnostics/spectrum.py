@@ -315,9 +315,7 @@ def srank(z: ArrayLike, *, delta: float = 0.01, center: bool = True) -> int:
     >>> srank(torch.cat([torch.eye(3), -torch.eye(3)]))
     3
     """
-    delta = _checks.number("delta", delta, above=0)
-    if delta >= 1:
-        raise ValueError(f"delta must be below 1; got {delta!r}")
+    delta = _checks.number("delta", delta, above=0, below=1)
     return srank_of(singular_values(z, center=center), delta)
 
 
