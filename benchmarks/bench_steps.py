@@ -2,8 +2,9 @@
 
 For each method, many times over in one process: a whole training step of the package;
 the same forwards and backwards through bare networks, from a gradient given at their end; and the
-objective alone, on embeddings, with the update of what it keeps (a queue, a correlation). The loop's
-share is (step - objective) / bare: views, checks, optimiser, bookkeeping. Writes `steps.md` beside this file.
+objective alone, on embeddings, with the update of what it keeps (a queue, a correlation). The
+loop's share is (step - objective) / bare: views, checks, optimiser, bookkeeping. Writes `steps.md`
+beside this file.
 """
 
 import argparse
