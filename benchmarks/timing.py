@@ -8,21 +8,29 @@ from statistics import median
 
 
 def interleaved(
-    parts: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    parts: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 2,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Return the median CPU seconds of one call of each part, called round by round."""
-    taken = by_round(parts, rounds=rounds, warm_up=warm_up)
+    """Return the median seconds of one call of each part, called round by round."""
+    taken = by_round(parts, rounds=rounds, warm_up=warm_up, clock=clock)
     return {name: median(seconds) for name, seconds in taken.items()}
 
 
 def by_round(
-    parts: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    parts: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 2,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
-    """Return the CPU seconds of one call of each part in every round but the first ones.
+    """Return the seconds of one call of each part in every round but the first ones.
 
-    Seconds of this process, all its threads: what other processes take of a busy machine is not
-    counted. Every round has an order of its own, since a part's caches are what the one before it
-    left; and, as in `timeit`, garbage is collected between rounds only.
+    By default CPU seconds of this process, all its threads: what other processes take of a busy
+    machine is not counted. Every round has an order of its own, since a part's caches are what the
+    one before it left; and, as in `timeit`, garbage is collected between rounds only.
     """
     order = random.Random(0)
     names = list(parts)
@@ -30,9 +38,10 @@ def by_round(
     for turn in range(warm_up + rounds):
         gc.disable()
         for name in order.sample(names, len(names)):
-            started = time.process_time()
+            started = clock()
             parts[name]()
+            taken = clock() - started
             if turn >= warm_up:
-                seconds[name].append(time.process_time() - started)
+                seconds[name].append(taken)
         gc.enable()
     return seconds
