@@ -48,6 +48,7 @@ def test_what_is_found_beside_leaves_notes_and_verdicts_out(arms):
 
 def test_in_print_every_arm_has_its_tally_and_its_evidence(arms):
     printed = str(arms)
+    assert repr(arms) == printed
     assert "whole: Healthy in 3 of 3" in printed
     assert "<dead>: Complete collapse in 2 of 3, Healthy in 1 of 3" in printed
     assert arms.typical("<dead>").findings[0].sentence.split(":")[0] in " ".join(printed.split())

@@ -12,7 +12,7 @@ from repcollapse.diagnosis.findings import COLLAPSE, WARNING
 from repcollapse.diagnosis.report import COLOURS, HEADLINES, MARKS, STYLE, WIDTH
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Arms:
     """Diagnoses by arm, one a seed. Printed, it says for each arm what was found how often.
 
@@ -88,6 +88,9 @@ class Arms:
             if also := self._also(arm):
                 lines += [f"  {also}"]
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         items = "".join(map(self._item, self.diagnoses))

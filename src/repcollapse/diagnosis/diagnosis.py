@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """The answer of :func:`repcollapse.diagnose`. Printed, it is a report.
 
@@ -83,6 +83,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return report.text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_html(self) -> str:
         """Return the report as a fragment of HTML that needs nothing else, light or dark."""
