@@ -61,7 +61,7 @@ def test_the_cases_span_what_they_are_to_span() -> None:
     kinds = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
     assert {c.dtype for c in every} == kinds
     assert all(c.about.endswith(".") for c in every)
-    assert sum((c.rows, c.dimension) == (50_000, 2048) for c in every) == 1
+    assert sum(c.rows * c.dimension > 4_000_000 for c in every) == 1
 
 
 @pytest.mark.parametrize("case", SMALL, ids=by_name)
