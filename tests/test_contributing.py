@@ -27,7 +27,7 @@ LEFT_OUT = (".*", "_build", "__pycache__", "*.egg-info")
 FILE = re.compile(r"`([\w/.]+\.py)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^```bash\n([^\n]*)\n```$", re.MULTILINE)
 METHOD, TEST = "src/repcollapse/methods/triplet.py", "tests/methods/test_triplet.py"
-NOTEBOOK = "notebooks/31_triplet.ipynb"
+NOTEBOOK = "notebooks/32_triplet.ipynb"
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,12 +117,12 @@ def test_the_chapter_is_one_file_and_a_line_of_the_contents(tree: Path) -> None:
     before, after = listed(ROOT), listed(tree)
     assert after == sorted([*before, NOTEBOOK.removesuffix(".ipynb")])
     lines = (tree / "_toc.yml").read_text(encoding="utf-8").splitlines()
-    lines.remove("      - file: notebooks/31_triplet")
+    lines.remove("      - file: notebooks/32_triplet")
     assert lines == (ROOT / "_toc.yml").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_chapter_keeps_the_contract(tree: Path) -> None:
-    said = run_pytest(tree, "tests/notebooks/test_contract.py", "-k", "31_triplet or unique")
+    said = run_pytest(tree, "tests/notebooks/test_contract.py", "-k", "32_triplet or unique")
     passed = int(re.search(r"(\d+) passed", said)[1])
     contract = (ROOT / "tests/notebooks/test_contract.py").read_text(encoding="utf-8")
     assert passed == contract.count("@each_chapter") + 2
@@ -157,7 +157,7 @@ def test_the_chapter_runs_and_becomes_a_page(tree: Path, tmp_path: Path) -> None
     made = nbformat.read(staged / NOTEBOOK, as_version=nbformat.NO_CONVERT)
     text = "\n".join(cell.source for cell in made.cells)
     assert "(claim-triplet-prevents-collapse)=" in text
-    assert "```{solution-start} exercise-31_triplet-1" in text
+    assert "```{solution-start} exercise-32_triplet-1" in text
     assert (staged / "figures" / "cell-triplet-prevents-collapse-dark.png").is_file()
 
 

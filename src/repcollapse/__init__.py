@@ -16,8 +16,9 @@ __version__ = version("repcollapse")
 
 _PARTS = frozenset(
     {
-        *("data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses", "methods"),
-        *("metrics", "monitor", "networks", "objectives", "pretraining", "training", "views"),
+        *("cases", "data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses"),
+        *("methods", "metrics", "monitor", "networks", "objectives", "pretraining", "training"),
+        "views",
     }
 )
 # Names that stand for the package, and the part that has each. The build reads this dictionary.

@@ -1,43 +1,63 @@
 """Labelled embeddings, made to be told apart: what a verdict is judged on.
 
 A case is a family, a size and a seed; its label follows from how it is made, before anything is
-measured. `cases("first")` are those that limits were tuned on; `cases("second")` were not looked at
-then. A case labelled "ambiguous" lies between health and collapse by construction.
+measured. The limits of :mod:`repcollapse.diagnosis` were tuned on the cases of the first half
+alone. A case labelled "ambiguous" lies between health and collapse by construction.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from repcollapse import _checks
+
+__all__ = ["Case", "cases"]
 
 ROWS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 DIMENSIONS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 LARGEST = 4_000_000  # numbers in a case, so that all of them take minutes
 DTYPES = (torch.float32, torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16)
 A_FAMILY = 16
+FULL_SIZE = 50_000, 1024  # of the one case with ten times as many
 
 
 @dataclass(frozen=True)
 class Case:
     """One labelled matrix, made when it is asked for.
 
-    `rank` is how many dimensions the rows are drawn in, noise left aside: 200 rows, and ten times
-    as many as that, have to be enough data.
+    Attributes
+    ----------
+    family, about
+        What it is an instance of, and what these are.
+    label
+        "healthy", "cone", "complete", "cluster", "dimensional" or "ambiguous".
+    number
+        Which of its family.
+    rows, dimension
+        N and D.
+    rank
+        How many dimensions the rows are drawn in, noise left aside: 200 rows, and ten times as many
+        as that, have to be enough data.
+    dtype
+        Of the embeddings.
     """
 
     family: str
+    about: str
     label: str
     number: int
     rows: int
     dimension: int
     rank: int
     dtype: torch.dtype
-    make: Callable[[torch.Generator], Tensor]
+    _make: Callable[[torch.Generator], Tensor]
 
     @property
     def name(self) -> str:
@@ -46,7 +66,7 @@ class Case:
 
     def embeddings(self) -> Tensor:
         """Return the matrix."""
-        z = self.make(_generator("rows", self.name))
+        z = self._make(_generator("rows", self.name))
         return z.to(self.dtype)
 
     def right(self, verdict: str) -> bool:
@@ -56,17 +76,38 @@ class Case:
 
 
 def cases(half: str = "both") -> list[Case]:
-    """Return the cases of the "first" half, of the "second", or of "both"."""
+    """Return 641 labelled cases of 41 families, or half of them.
+
+    Parameters
+    ----------
+    half
+        "first": what limits may be tuned on; "second": what they are judged on, once; "both".
+
+    Raises
+    ------
+    ValueError
+        For another half.
+
+    Examples
+    --------
+    >>> case = cases("first")[0]
+    >>> case.name, case.label, case.rows, case.dimension
+    ('isotropic-00', 'healthy', 500, 1024)
+    >>> case.embeddings().shape
+    torch.Size([500, 1024])
+    """
+    _checks.choice("half", half, ("first", "second", "both"))
     chosen = []
     for family in FAMILIES:
-        made = [family(number) for number in range(A_FAMILY)]
+        made = family()
         by_hash = sorted(made, key=lambda case: hashlib.sha256(case.name.encode()).digest())
         parts = {"first": by_hash[::2], "second": by_hash[1::2], "both": made}
         chosen += sorted(parts[half], key=lambda case: case.number)
     return chosen
 
 
-FAMILIES: list[Callable[[int], Case]] = []
+FAMILIES: list[Callable[[], list[Case]]] = []
+_Made = tuple[int, Callable[[torch.Generator], Tensor]]
 
 
 class _Draw:
@@ -79,7 +120,7 @@ class _Draw:
         self.rows = self.of(fitting)
         self.dtype = self.of(DTYPES)
 
-    def of(self, options):
+    def of(self, options: Sequence[Any]) -> Any:
         """Return one of the options."""
         return options[int(torch.randint(len(options), (), generator=self.generator))]
 
@@ -92,24 +133,28 @@ class _Draw:
         return math.exp(self.between(math.log(low), math.log(high)))
 
 
+_Build = Callable[[_Draw], _Made]
+
+
 def _generator(purpose: str, name: str) -> torch.Generator:
     digest = hashlib.sha256(f"{purpose} {name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
-def family(label: str) -> Callable:
+def _family(label: str, *, count: int = A_FAMILY) -> Callable[[_Build], _Build]:
     """Register a family, a function of a draw that returns its rank and how a matrix is made."""
 
-    def registered(build: Callable[[_Draw], tuple[int, Callable]]) -> Callable:
+    def registered(build: _Build) -> _Build:
         name = build.__name__.replace("_", "-")
+        about = str(build.__doc__)
 
         def make(number: int) -> Case:
             draw = _Draw(name, number)
             rank, rows = build(draw)
             size = draw.rows, draw.dimension
-            return Case(name, label, number, *size, rank, draw.dtype, rows)
+            return Case(name, about, label, number, *size, rank, draw.dtype, rows)
 
-        FAMILIES.append(make)
+        FAMILIES.append(lambda: [make(number) for number in range(count)])
         return build
 
     return registered
@@ -191,29 +236,29 @@ def _clusters(
 # --- healthy
 
 
-@family("healthy")
-def isotropic(draw: _Draw):
+@_family("healthy")
+def isotropic(draw: _Draw) -> _Made:
     """Normal rows, as they are."""
     n, d = draw.rows, draw.dimension
     return d, lambda g: _scaled(g, _normal(g, n, d))
 
 
-@family("healthy")
-def sphere(draw: _Draw):
+@_family("healthy")
+def sphere(draw: _Draw) -> _Made:
     """Directions, uniform."""
     n, d = draw.rows, draw.dimension
     return d, lambda g: torch.nn.functional.normalize(_normal(g, n, d), dim=1)
 
 
-@family("healthy")
-def power_law(draw: _Draw):
+@_family("healthy")
+def power_law(draw: _Draw) -> _Made:
     """Spectra that fall as those of good features do."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(0.5, 1.25)
     return d, lambda g: _scaled(g, _power_law(g, n, d, alpha))
 
 
-@family("healthy")
-def rectified(draw: _Draw):
+@_family("healthy")
+def rectified(draw: _Draw) -> _Made:
     """Rectified features, correlated; more or fewer of them zero."""
     n, d, bias = draw.rows, draw.dimension, draw.between(-1.0, 0.0)
     alpha = draw.between(0.0, 0.75)
@@ -225,16 +270,16 @@ def _standard(z: Tensor) -> Tensor:
     return (z - z.mean(dim=0)) / z.std(dim=0)
 
 
-@family("healthy")
-def classes(draw: _Draw):
+@_family("healthy")
+def classes(draw: _Draw) -> _Made:
     """Well separated classes that have an inside, as a classifier's features."""
     n, d, count = draw.rows, draw.dimension, draw.of((3, 5, 10, 20))
     within = draw.between(0.15, 0.6)
     return d, lambda g: _scaled(g, _clusters(g, n, d, count, within, even=False))
 
 
-@family("healthy")
-def outliers(draw: _Draw):
+@_family("healthy")
+def outliers(draw: _Draw) -> _Made:
     """A few rows a hundred times as long as the others."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(0.0, 1.0)
     share = draw.between(0.0, 0.02)
@@ -247,8 +292,8 @@ def outliers(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def duplicates(draw: _Draw):
+@_family("healthy")
+def duplicates(draw: _Draw) -> _Made:
     """Rows of which many are there twice, some more often."""
     n, d, share = draw.rows, draw.dimension, draw.between(0.1, 0.5)
 
@@ -261,8 +306,8 @@ def duplicates(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def dead_dimension(draw: _Draw):
+@_family("healthy")
+def dead_dimension(draw: _Draw) -> _Made:
     """One feature that never changes, or zero, or up to a tenth of them."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(0.0, 1.0)
     dead = draw.of((1, max(1, d // 10)))
@@ -275,8 +320,8 @@ def dead_dimension(draw: _Draw):
     return d - dead, rows
 
 
-@family("healthy")
-def heavy_tails(draw: _Draw):
+@_family("healthy")
+def heavy_tails(draw: _Draw) -> _Made:
     """Rows whose lengths differ widely: Student's t with three degrees of freedom."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(0.0, 1.0)
 
@@ -287,16 +332,16 @@ def heavy_tails(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def mild_offset(draw: _Draw):
+@_family("healthy")
+def mild_offset(draw: _Draw) -> _Made:
     """A mean that is there and does not matter."""
     n, d, share = draw.rows, draw.dimension, draw.between(0.05, 0.35)
     alpha = draw.between(0.0, 1.0)
     return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
 
 
-@family("healthy")
-def knee(draw: _Draw):
+@_family("healthy")
+def knee(draw: _Draw) -> _Made:
     """A flat head and a tail that falls, as trained networks have it."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(1.0, 2.0)
     head = max(2.0, d * draw.between(0.1, 0.25))
@@ -309,8 +354,8 @@ def knee(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def views(draw: _Draw):
+@_family("healthy")
+def views(draw: _Draw) -> _Made:
     """Two to five views a sample, which agree well."""
     n, d, per = draw.rows, draw.dimension, draw.of((2, 3, 5))
     level = draw.log_between(0.01, 0.3)
@@ -322,8 +367,8 @@ def views(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def loud_features(draw: _Draw):
+@_family("healthy")
+def loud_features(draw: _Draw) -> _Made:
     """One to three features with much more variance than the others, as language models have."""
     n, d, loud = draw.rows, draw.dimension, draw.of((1, 2, 3))
     share = draw.between(0.3, 0.9)
@@ -336,8 +381,8 @@ def loud_features(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def coarse(draw: _Draw):
+@_family("healthy")
+def coarse(draw: _Draw) -> _Made:
     """Features rounded to a few levels, or to their signs."""
     n, d, levels = draw.rows, max(draw.dimension, 32), draw.of((1, 4, 16, 127))
     draw.dimension = d
@@ -349,18 +394,33 @@ def coarse(draw: _Draw):
     return d, rows
 
 
-@family("healthy")
-def rectified_classes(draw: _Draw):
+@_family("healthy")
+def rectified_classes(draw: _Draw) -> _Made:
     """Classes that have an inside, rectified: what comes before a classifier's last layer."""
     n, d, within = draw.rows, draw.dimension, draw.between(0.2, 0.6)
     return d, lambda g: _scaled(g, _standard(_clusters(g, n, d, 10, within)).relu())
 
 
+@_family("healthy", count=1)
+def full_size(draw: _Draw) -> _Made:
+    """A spectrum that falls as one over its index, in ten times as many numbers as others."""
+    draw.rows, draw.dimension, draw.dtype = *FULL_SIZE, torch.float16
+    n, d = FULL_SIZE
+
+    def rows(g: torch.Generator) -> Tensor:
+        z = torch.empty(n, d, dtype=torch.float16)
+        for block in z.split(5000):  # in single precision it would be twice as much to hold
+            block.copy_(_normal(g, len(block), d) * torch.arange(1, d + 1).rsqrt())
+        return z
+
+    return d, rows
+
+
 # --- complete
 
 
-@family("complete")
-def constant_and_noise(draw: _Draw):
+@_family("complete")
+def constant_and_noise(draw: _Draw) -> _Made:
     """One vector, and noise of a millionth to a fiftieth of it."""
     n, d, level = draw.rows, draw.dimension, draw.log_between(1e-6, 0.02)
 
@@ -371,8 +431,8 @@ def constant_and_noise(draw: _Draw):
     return d, rows
 
 
-@family("complete")
-def constant_and_structure(draw: _Draw):
+@_family("complete")
+def constant_and_structure(draw: _Draw) -> _Made:
     """One vector, and a healthy or a low-dimensional cloud around it, a hundredth as large."""
     n, d, level = draw.rows, draw.dimension, draw.log_between(1e-4, 0.02)
     kind = draw.of(("power law", "classes", "line"))
@@ -390,8 +450,8 @@ def constant_and_structure(draw: _Draw):
     return d, rows
 
 
-@family("complete")
-def exactly_one_point(draw: _Draw):
+@_family("complete")
+def exactly_one_point(draw: _Draw) -> _Made:
     """The same row throughout, or nothing but zeros, or zeros in all but one row of fifty."""
     n, d, kind = draw.rows, draw.dimension, draw.of(("constant", "zero", "nearly zero"))
 
@@ -406,8 +466,8 @@ def exactly_one_point(draw: _Draw):
     return 1, rows
 
 
-@family("complete")
-def ray(draw: _Draw):
+@_family("complete")
+def ray(draw: _Draw) -> _Made:
     """One direction, any length."""
     n, d, level = draw.rows, draw.dimension, draw.log_between(1e-5, 0.02)
 
@@ -419,8 +479,8 @@ def ray(draw: _Draw):
     return 1, rows
 
 
-@family("complete")
-def constant_but_for_a_few(draw: _Draw):
+@_family("complete")
+def constant_but_for_a_few(draw: _Draw) -> _Made:
     """One vector, but for a hundredth of the rows."""
     n, d = max(draw.rows, 200), draw.dimension
     draw.rows = n
@@ -435,8 +495,8 @@ def constant_but_for_a_few(draw: _Draw):
     return 1, rows
 
 
-@family("complete")
-def rectified_residue(draw: _Draw):
+@_family("complete")
+def rectified_residue(draw: _Draw) -> _Made:
     """Rectified features of which a bias decides: noise moves each by a hundredth of it."""
     n, d, level = draw.rows, draw.dimension, draw.log_between(1e-5, 0.015)
     alive = max(1, int(d * draw.between(0.2, 1.0)))
@@ -458,31 +518,31 @@ def _few(draw: _Draw) -> int:
     return min(max(1, round(draw.log_between(1, most + 0.49))), most)
 
 
-@family("dimensional")
-def low_rank(draw: _Draw):
+@_family("dimensional")
+def low_rank(draw: _Draw) -> _Made:
     """At most a twentieth of the dimensions, and next to nothing in the others."""
     n, d, rank = draw.rows, draw.dimension, _few(draw)
     noise = draw.log_between(1e-9, 2e-4)
     return rank, lambda g: _scaled(g, _low_rank(g, n, d, rank, noise))
 
 
-@family("dimensional")
-def low_rank_off_centre(draw: _Draw):
+@_family("dimensional")
+def low_rank_off_centre(draw: _Draw) -> _Made:
     """The same, away from the origin."""
     n, d, rank, share = draw.rows, draw.dimension, _few(draw), draw.between(0.1, 0.9)
     noise = draw.log_between(1e-9, 2e-4)
     return rank, lambda g: _scaled(g, _offset(g, _low_rank(g, n, d, rank, noise), share))
 
 
-@family("dimensional")
-def one_direction(draw: _Draw):
+@_family("dimensional")
+def one_direction(draw: _Draw) -> _Made:
     """A line, and up to half a hundredth of the variance beside it."""
     n, d, noise = draw.rows, draw.dimension, draw.log_between(1e-6, 5e-3)
     return 1, lambda g: _scaled(g, _low_rank(g, n, d, 1, noise))
 
 
-@family("dimensional")
-def exponential(draw: _Draw):
+@_family("dimensional")
+def exponential(draw: _Draw) -> _Made:
     """A spectrum that falls by e within a hundredth of the dimensions."""
     n, d = draw.rows, draw.dimension
     length = max(d * draw.log_between(0.003, 0.01), 0.12)
@@ -494,8 +554,8 @@ def exponential(draw: _Draw):
     return max(1, round(3 * length)), rows
 
 
-@family("dimensional")
-def low_rank_heavy_tails(draw: _Draw):
+@_family("dimensional")
+def low_rank_heavy_tails(draw: _Draw) -> _Made:
     """At most a twentieth of the dimensions, rows of widely different length."""
     n, d, rank = draw.rows, draw.dimension, _few(draw)
 
@@ -506,13 +566,13 @@ def low_rank_heavy_tails(draw: _Draw):
     return rank, rows
 
 
-@family("dimensional")
-def dead_features(draw: _Draw):
+@_family("dimensional")
+def dead_features(draw: _Draw) -> _Made:
     """All but at most a twentieth of the features never change."""
     n, d, alive = draw.rows, draw.dimension, _few(draw)
 
     def rows(g: torch.Generator) -> Tensor:
-        z = _normal(g, 1, d).repeat(n, 1) * draw_of_zero(g)
+        z = _normal(g, 1, d).repeat(n, 1) * _zero_or_not(g)
         where = torch.randperm(d, generator=g)[:alive]
         z[:, where] += 2 * _normal(g, n, alive)
         return _scaled(g, z)
@@ -520,13 +580,13 @@ def dead_features(draw: _Draw):
     return alive, rows
 
 
-def draw_of_zero(g: torch.Generator) -> float:
+def _zero_or_not(g: torch.Generator) -> float:
     """Return zero or a number of the order of the others."""
     return float(torch.randint(2, (), generator=g)) * 0.3
 
 
-@family("dimensional")
-def copies(draw: _Draw):
+@_family("dimensional")
+def copies(draw: _Draw) -> _Made:
     """Features that are copies of a few, with either sign, and slightly blurred."""
     n, d, kept = draw.rows, draw.dimension, _few(draw)
     blur = draw.log_between(1e-4, 0.01)
@@ -548,23 +608,23 @@ def _count(draw: _Draw) -> int:
     return draw.of([c for c in (2, 3, 4, 8, 20, 50, 100) if 12 * c <= draw.rows])
 
 
-@family("cluster")
-def points(draw: _Draw):
+@_family("cluster")
+def points(draw: _Draw) -> _Made:
     """Few points, and a thousandth of the variance or less around them."""
     n, d, count = draw.rows, draw.dimension, _count(draw)
     within = draw.log_between(1e-8, 1e-3)
     return min(count - 1, d), lambda g: _scaled(g, _clusters(g, n, d, count, within))
 
 
-@family("cluster")
-def exact_points(draw: _Draw):
+@_family("cluster")
+def exact_points(draw: _Draw) -> _Made:
     """Few points and nothing else."""
     n, d, count = draw.rows, draw.dimension, _count(draw)
     return min(count - 1, d), lambda g: _scaled(g, _clusters(g, n, d, count, 0.0, even=False))
 
 
-@family("cluster")
-def points_in_a_plane(draw: _Draw):
+@_family("cluster")
+def points_in_a_plane(draw: _Draw) -> _Made:
     """Few points in a plane, where some are near one another."""
     n, d = draw.rows, draw.dimension
     count = draw.of([c for c in (3, 5, 8, 12) if 12 * c <= n])
@@ -572,8 +632,8 @@ def points_in_a_plane(draw: _Draw):
     return 2, lambda g: _scaled(g, _clusters(g, n, d, count, within, plane=2))
 
 
-@family("cluster")
-def uneven_points(draw: _Draw):
+@_family("cluster")
+def uneven_points(draw: _Draw) -> _Made:
     """Few points, of which some have many more rows than others, away from the origin."""
     n, d, count, share = draw.rows, draw.dimension, _count(draw), draw.between(0.0, 0.8)
     within = draw.log_between(1e-8, 1e-3)
@@ -584,8 +644,8 @@ def uneven_points(draw: _Draw):
     return min(count - 1, d), rows
 
 
-@family("cluster")
-def rays(draw: _Draw):
+@_family("cluster")
+def rays(draw: _Draw) -> _Made:
     """Few directions, and rows of any length along them."""
     n, d = draw.rows, draw.dimension
     count = draw.of([c for c in (3, 5, 10, 20) if 12 * c <= n])
@@ -602,16 +662,16 @@ def rays(draw: _Draw):
 # --- cone
 
 
-@family("cone")
-def cone(draw: _Draw):
+@_family("cone")
+def cone(draw: _Draw) -> _Made:
     """A healthy cloud, isotropic or with a power law, far from the origin."""
     n, d, share = draw.rows, draw.dimension, draw.between(0.6, 0.95)
     alpha = draw.between(0.0, 1.0)
     return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
 
 
-@family("cone")
-def cone_of_classes(draw: _Draw):
+@_family("cone")
+def cone_of_classes(draw: _Draw) -> _Made:
     """Classes that have an inside, far from the origin."""
     n, d, share = draw.rows, draw.dimension, draw.between(0.6, 0.95)
     within = draw.between(0.2, 0.6)
@@ -621,8 +681,8 @@ def cone_of_classes(draw: _Draw):
 # --- between health and collapse
 
 
-@family("ambiguous")
-def middling_rank(draw: _Draw):
+@_family("ambiguous")
+def middling_rank(draw: _Draw) -> _Made:
     """A tenth to a half of the dimensions, with some noise."""
     n, d = draw.rows, draw.dimension
     rank = max(2, round(d * draw.between(0.1, 0.5)))
@@ -630,23 +690,23 @@ def middling_rank(draw: _Draw):
     return rank, lambda g: _scaled(g, _low_rank(g, n, d, rank, noise))
 
 
-@family("ambiguous")
-def steep_power_law(draw: _Draw):
+@_family("ambiguous")
+def steep_power_law(draw: _Draw) -> _Made:
     """Spectra that fall faster than those of good features do."""
     n, d, alpha = draw.rows, draw.dimension, draw.between(1.5, 3.0)
     return d, lambda g: _scaled(g, _power_law(g, n, d, alpha))
 
 
-@family("ambiguous")
-def nearly_points(draw: _Draw):
+@_family("ambiguous")
+def nearly_points(draw: _Draw) -> _Made:
     """Classes with a hundredth to a tenth of the variance inside."""
     n, d, count = draw.rows, draw.dimension, draw.of((2, 3, 4))
     within = draw.log_between(5e-3, 0.1)
     return d, lambda g: _scaled(g, _clusters(g, n, d, count, within))
 
 
-@family("ambiguous")
-def manifold(draw: _Draw):
+@_family("ambiguous")
+def manifold(draw: _Draw) -> _Made:
     """A smooth surface of two to eight dimensions, bent through all of them."""
     n, d, latent = draw.rows, draw.dimension, draw.of((2, 4, 8))
 
@@ -658,8 +718,8 @@ def manifold(draw: _Draw):
     return latent, rows
 
 
-@family("ambiguous")
-def narrow_cone(draw: _Draw):
+@_family("ambiguous")
+def narrow_cone(draw: _Draw) -> _Made:
     """A cloud of a twentieth to a sixth of its distance from the origin."""
     n, d, level = draw.rows, draw.dimension, draw.between(0.05, 0.17)
     return d, lambda g: _scaled(g, _offset(g, _normal(g, n, d), 1 / (1 + level**2)))

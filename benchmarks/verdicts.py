@@ -1,9 +1,8 @@
-"""Judge the verdicts of `repcollapse.diagnose` on labelled cases, and single-number rules beside.
+"""Judge `repcollapse.diagnose` on the labelled cases that its limits may be tuned on.
 
-    python benchmarks/verdicts/judge.py --half first
+    python benchmarks/verdicts.py --wrong
 
-Every case is made, diagnosed once and scored against the label it was made with. The limits of
-`repcollapse.diagnosis.decide` were tuned on the first half alone.
+The second half is judged by the book, in `notebooks/31_verdicts.ipynb`, and is no business of this.
 """
 
 from __future__ import annotations
@@ -14,18 +13,11 @@ import time
 from collections import Counter, defaultdict
 
 import torch
-from cases import Case, cases
 
+from repcollapse.cases import Case, cases
 from repcollapse.diagnosis import VERDICTS, Diagnosis, diagnose
 
 COLLAPSES = ("complete", "cluster", "dimensional")
-# Rules of one number in use elsewhere: a collapse, or none, of no kind.
-RULES = {
-    "std of unit rows < 0.5 of isotropic": lambda d: d.metrics["feature_std"] < 0.5,
-    "RankMe < 0.25 min(N, D)": lambda d: d.metrics["rankme"] < 0.25 * min(d.rows, d.dimension),
-    "mean cosine > 0.5": lambda d: d.metrics["mean_share"] > 0.5,
-    "uniformity > -1.5": lambda d: d.metrics["uniformity"] > -1.5,
-}
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
@@ -41,12 +33,11 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--half", choices=("first", "second", "both"), default="first")
     parser.add_argument("--family", help="only this one")
     parser.add_argument("--wrong", action="store_true", help="show each case that went wrong")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = [c for c in cases(given.half) if given.family in (None, c.family)]
+    chosen = [c for c in cases("first") if given.family in (None, c.family)]
     found: list[tuple[Case, Diagnosis]] = []
     making = judging = 0.0
     for case in chosen:
@@ -92,14 +83,6 @@ def report(found: list[tuple[Case, Diagnosis]], *, wrong: bool) -> None:
     dead = [(c, d) for c, d in judged if c.label in COLLAPSES]
     right = sum(c.right(d.verdict) for c, d in dead)
     print(f"{'collapses':12} called by their kind: {right} of {len(dead)}", _as_text(right, dead))
-    print("\nrules of one number: healthy and cones called a collapse, collapses seen")
-    for name, rule in RULES.items():
-        false = sum(bool(rule(d)) for _, d in living)
-        seen = sum(bool(rule(d)) for _, d in dead)
-        print(f"{name:38} {false:4} of {len(living)}   {seen:4} of {len(dead)}")
-    false = sum(d.collapsed for _, d in living)
-    seen = sum(d.collapsed for _, d in dead)
-    print(f"{'diagnose, of any kind':38} {false:4} of {len(living)}   {seen:4} of {len(dead)}")
 
 
 def _as_text(count: int, of: list[tuple[Case, Diagnosis]]) -> str:
