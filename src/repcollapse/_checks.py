@@ -173,7 +173,9 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
 def require_dense(name: str, value: Any) -> None:
     """Raise for a sparse tensor, which can be neither sliced nor summed as others are."""
     if isinstance(value, Tensor) and value.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor; got {value.layout} (.to_dense() makes one)")
+        raise TypeError(
+            f"{name} must be a dense tensor; got {value.layout} (.to_dense() makes one)"
+        )
 
 
 def require_finite(name: str, rows: Tensor) -> None:
