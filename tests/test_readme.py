@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import repcollapse
 from repcollapse.cli import app
+from repcollapse.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "index.md")
@@ -80,6 +81,40 @@ def test_a_question_of_the_readme_is_answered(line: str, files: Path):
     assert len(result.stdout) > 50 and result.stderr == ""
     for name in re.findall(r"--(?:html|json) (\S+)", line):
         assert (files / name).stat().st_size > 1000
+
+
+LINES = [line for body in blocks("README.md", "bash") for line in body.splitlines()]
+LONG = [line for line in LINES if re.search(r"repcollapse train|^torchrun", line)]
+
+
+def test_every_line_of_the_readme_is_of_a_kind_that_is_tested():
+    rest = set(LINES) - set(QUESTIONS) - set(LONG)
+    assert [line for line in rest if not re.match(r"(make|pip install) ", line)] == []
+
+
+@pytest.mark.parametrize("line", LONG)
+def test_a_command_of_the_readme_that_takes_long_has_the_options_it_gives(line: str):
+    words = shlex.split(line)
+    if words[0] == "torchrun":
+        assert words[1].startswith("--nproc-per-node=") and words[2:4] == ["-m", "repcollapse"]
+        words = words[3:]
+    shown = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"}).stdout
+    given = dict(pairwise(words))
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[\w-]+", shown))
+    if words[1] == "train":
+        assert given["--method"] in METHODS
+        assert given.get("--dataset", "cifar10") in (
+            "cifar10",
+            "digits",
+            "fashion_mnist",
+            "sprites",
+        )
+
+
+def test_what_pip_is_asked_for_is_offered():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = re.findall(r"pip install '\.\[(\w+)\]'", (ROOT / "README.md").read_text("utf-8"))
+    assert asked and set(asked) <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,7 +10,16 @@ and so are the names that stand for the package: :func:`diagnose`, :class:`Monit
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `_NAMES` lends, for checkers and editors, which import nothing
+    from repcollapse.diagnosis import Diagnosis as Diagnosis
+    from repcollapse.diagnosis import diagnose as diagnose
+    from repcollapse.losses import collapse_value as collapse_value
+    from repcollapse.losses import collapse_values as collapse_values
+    from repcollapse.losses import explain_loss as explain_loss
+    from repcollapse.monitor import CollapseWarning as CollapseWarning
+    from repcollapse.monitor import Monitor as Monitor
 
 __version__ = version("repcollapse")
 

@@ -153,6 +153,7 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
 
 
 def _as_floating_tensor(name: str, value: Any) -> Tensor:
+    require_dense(name, value)
     if isinstance(value, Tensor) and value.is_floating_point():
         return value  # what nearly every call gives
     if isinstance(value, np.ndarray):
@@ -169,6 +170,14 @@ def _as_floating_tensor(name: str, value: Any) -> Tensor:
     if not value.is_floating_point():
         raise TypeError(f"{name} must have a floating dtype; got {value.dtype}")
     return value
+
+
+def require_dense(name: str, value: Any) -> None:
+    """Raise for a sparse tensor, which can be neither sliced nor summed as others are."""
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor; got {value.layout} (.to_dense() makes one)"
+        )
 
 
 def require_finite(name: str, rows: Tensor) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,6 +140,10 @@ def read_codes(location: str | Path, length: int, *, what: str) -> tuple[np.ndar
         raise InputError(
             f"{what} must be integers or strings; {show(path)} holds {values.dtype.name}"
         )
+    if values.dtype.kind == "U" and values.dtype.itemsize:
+        points = np.ascontiguousarray(values).view(values.dtype.str[0] + "u4")
+        if points.max(initial=0) > sys.maxunicode:
+            raise InputError(f"{show(path)} is damaged: its strings hold what is no character")
     names, codes = np.unique(values, return_inverse=True)
     return codes.astype(np.int64), [show(str(name)) for name in names]
 

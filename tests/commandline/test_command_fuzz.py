@@ -1,6 +1,6 @@
 """Whatever the files hold and are called: a message, never a traceback, code run or half a report.
 
-REPCOLLAPSE_FUZZ sets the number of cases; 200 without it, 2,000 and more in a full run.
+REPCOLLAPSE_FUZZ sets the number of cases; 100 without it, 2,000 and more in a full run.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pytest
 import safetensors.torch
 import torch
 from commandline_support import Trap, ask, trap
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-CASES = int(os.environ.get("REPCOLLAPSE_FUZZ", "200"))
+CASES = int(os.environ.get("REPCOLLAPSE_FUZZ", "100"))
 MARK = Path(tempfile.gettempdir()) / f"repcollapse-fuzz-code-was-run-{os.getpid()}"
 ENDINGS = [*[".npy", ".npz", ".safetensors", ".pt", ".parquet", ".csv"] * 4, ".pth", ".txt", ""]
 ODD = ["<script>alert(1)</script>", "</title><b>", "&amp;", "[bold red]", "[/]", "a\nb", "\x1b[31m"]
@@ -254,6 +254,7 @@ def check(result, before: set[str], folder: Path, wanted: dict[str, Path]) -> No
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
 @given(data=st.data())
 @pytest.mark.timeout(7200)

@@ -311,3 +311,14 @@ def test_one_process_answers_from_anywhere(z, tmp_path):
     missing = program("diagnose", tmp_path / "gone.npy")
     assert missing.returncode == 2 and missing.stdout == ""
     assert missing.stderr == f"Error: {tmp_path}/gone.npy is not a file\n"
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_strings_of_what_is_no_character_are_refused(tmp_path, order):
+    np.save(tmp_path / "z.npy", NORMAL)
+    np.save(tmp_path / "labels.npy", np.array(["cat", "dog"] * 200, dtype=f"{order}U3"))
+    asked = ["diagnose", tmp_path / "z.npy", "--labels", tmp_path / "labels.npy"]
+    assert ask(*asked).exit_code == 0
+    data = (tmp_path / "labels.npy").read_bytes()
+    (tmp_path / "labels.npy").write_bytes(data[:-4] + b"\xff" * 4)
+    assert "labels.npy is damaged" in refused(ask(*asked))

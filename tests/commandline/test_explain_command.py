@@ -17,7 +17,7 @@ from repcollapse.commandline import demo
 from repcollapse.commandline.catalogue import ALIASES, MEASURES, PREFIXES, TITLES, VERDICTS
 from repcollapse.commandline.explain import criterion, measures_of
 from repcollapse.diagnosis.findings import ADVICE
-from repcollapse.diagnosis.readings import nulls_of
+from repcollapse.diagnosis.readings import read_nulls
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # What the definitions of the project name.
@@ -122,7 +122,7 @@ def test_the_list_has_every_name():
 
 def test_isotropic_data_of_a_size():
     text = ask("explain", "effective-rank", "--rows", 100, "--dimension", 64).stdout
-    value = nulls_of(100, 64)[0]["effective_rank"]
+    value = read_nulls(100, 64)[0]["effective_rank"]
     assert f"N = 100, D = 64: {value:.3g}" in text
     drawn = np.random.default_rng(1).normal(size=(100, 64))
     assert diagnostics.effective_rank(drawn) == pytest.approx(value, rel=0.02)

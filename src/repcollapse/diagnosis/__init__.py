@@ -179,6 +179,7 @@ def conclude(survey: Survey) -> Diagnosis:
 
 
 def _shape(name: str, value: Any, expected: str) -> tuple[int, ...]:
+    _checks.require_dense(name, value)
     shape = getattr(value, "shape", None)
     if shape is None or not hasattr(value, "__getitem__"):
         raise TypeError(
