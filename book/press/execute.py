@@ -156,7 +156,8 @@ def run_all(
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                source, key = waiting.pop(0)
+                # The long chapters stand at the end: begun last, they would leave the others idle.
+                source, key = waiting.pop()
                 run = start(
                     project,
                     source,

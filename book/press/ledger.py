@@ -15,7 +15,7 @@ from typing import Any
 
 from press.execute import Executed
 from press.outputs import CLAIM, COLUMN, outputs_of, title_of
-from press.project import PressError, Project, digest_of_sources, write_json
+from press.project import PressError, Project, digest_of_measurements, write_json
 from repcollapse import evidence
 from repcollapse.evidence import NOT_JUDGED, NOT_REPRODUCED, OUTCOMES, REPRODUCED
 
@@ -240,7 +240,7 @@ def read_replication(path: Path) -> dict[str, dict[str, Any]]:
 
 def sources_by_notebook(project: Project) -> dict[str, str]:
     """Digest of what measures each chapter, by its notebook's name."""
-    return {path.stem: digest_of_sources(project, path) for path in project.notebooks}
+    return {path.stem: digest_of_measurements(project, path) for path in project.notebooks}
 
 
 def outdated(project: Project, claims: Iterable[Claim]) -> list[str]:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from press.imports import files_behind, package_files
 DEFAULT_LIMIT = 1200.0
 # MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
 UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
+# The line of a claim, as a notebook's file has it, that says what verdict the build is to find.
+EXPECTATION = re.compile(rb'^ *"    expected=\\"(?:not )?reproduced\\",\\n",\n', re.MULTILINE)
 
 
 class PressError(Exception):
@@ -104,10 +107,21 @@ def digest_of_tree(folder: Path) -> str:
 
 
 def digest_of_sources(project: Project, notebook: Path) -> str:
-    """Digest of what an author can change about a chapter's measurements."""
+    """Digest of what an author can change about what a chapter shows."""
+    return _digest_with_package(project, notebook, notebook.read_bytes())
+
+
+def digest_of_measurements(project: Project, notebook: Path) -> str:
+    """The same of what a chapter measures.
+
+    What a claim is expected to come to is written down after a run and changes no number in it.
+    """
+    return _digest_with_package(project, notebook, EXPECTATION.sub(b"", notebook.read_bytes()))
+
+
+def _digest_with_package(project: Project, notebook: Path, content: bytes) -> str:
     behind = files_behind(notebook, project.package)
-    content = notebook.read_bytes() + digest_of_files(project.package, behind).encode()
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content + digest_of_files(project.package, behind).encode()).hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from press.imports import files_behind, package_files
-from press.project import Project, digest_of_sources
+from press.project import Project, digest_of_measurements, digest_of_sources
 
 TREE = {
     "pack/__init__.py": "_NAMES = {'lend': 'lent', 'fetch': 'family'}",
@@ -105,3 +106,32 @@ def test_the_notebook_itself_counts(source: Path, notebook: Write) -> None:
     project = Project(source.parent)
     before = digest_of_sources(project, notebook("import pack"))
     assert digest_of_sources(project, notebook("import pack  # again")) != before
+
+
+CLAIM = """ledger.claim(
+    "it-collapses",
+    criterion=evidence.every_seed(below=0.05),{expected}
+)"""
+
+
+def as_committed(path: Path) -> Path:
+    """Lay a notebook out as nbformat does: a line of code is a line of the file."""
+    content = nbformat.read(path, as_version=4)
+    for index, cell in enumerate(content.cells):
+        cell.id = f"cell-{index}"
+    nbformat.write(content, path)
+    return path
+
+
+def test_what_is_expected_is_shown_and_measures_nothing(source: Path, notebook: Write) -> None:
+    project = Project(source.parent)
+    shown, measured = set(), set()
+    for verdict in ("", "reproduced", "not reproduced"):
+        expected = f'\n    expected="{verdict}",' if verdict else ""
+        path = as_committed(notebook(CLAIM.format(expected=expected)))
+        shown.add(digest_of_sources(project, path))
+        measured.add(digest_of_measurements(project, path))
+    assert len(shown) == 3
+    assert len(measured) == 1
+    stricter = as_committed(notebook(CLAIM.format(expected="").replace("0.05", "0.04")))
+    assert digest_of_measurements(project, stricter) not in measured
