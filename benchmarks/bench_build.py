@@ -3,7 +3,8 @@
 Clones the committed state of this repository into an empty folder and times, one after the other:
 `make book`; `make book` again; `make book` after one chapter has changed; `make test`. Writes
 `build.md` beside this file. With `--book-alone` only the first is timed: the others take as long
-again.
+again. With `--built FOLDER` nothing is timed: the report has what each chapter cost in the build of
+a clone that is there.
 """
 
 import argparse
@@ -75,13 +76,15 @@ def report(rows: list[tuple[str, float]], chapters: list[tuple[str, dict[str, fl
         f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}.",
         f"Written by `benchmarks/{Path(__file__).name}`.",
         "",
-        "| command | minutes:seconds |",
-        "|---|---|",
     ]
+    if rows:
+        lines += ["| command | minutes:seconds |", "|---|---|"]
     for name, seconds in rows:
         minutes, rest = divmod(round(seconds), 60)
         lines.append(f"| {name} | {minutes}:{rest:02d} |")
-    lines += ["", "| chapter, executed two at a time | CPU seconds | peak MB |", "|---|---|---|"]
+    if rows:
+        lines += [""]
+    lines += ["| chapter, executed two at a time | CPU seconds | peak MB |", "|---|---|---|"]
     for name, cost in chapters:
         lines.append(f"| `{name}` | {cost['cpu_seconds']:.0f} | {cost['peak_mb']:.0f} |")
     return "\n".join(lines) + "\n"
@@ -91,11 +94,20 @@ def main() -> None:
     """Measure, and write the report in one step once everything is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--book-alone", action="store_true")
+    parser.add_argument("--built", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    if options.built is not None:
+        write(report([], costs(options.built)))
+        return
     with tempfile.TemporaryDirectory() as parent:
         clone = Path(parent) / "book"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         text = report(measure(clone, book_alone=options.book_alone), costs(clone))
+    write(text)
+
+
+def write(text: str) -> None:
+    """Put the report in its place in one step, and on the terminal."""
     partial = REPORT.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(REPORT)
