@@ -19,8 +19,8 @@ from press.imports import files_behind, package_files
 DEFAULT_LIMIT = 1200.0
 # MPLBACKEND makes every figure vanish without an error; JUPYTER_PATH brings foreign kernels.
 UNWANTED_VARIABLES = ("MPLBACKEND", "JUPYTER_PATH", "PYTHONPATH")
-# The line of a claim, as a notebook's file has it, that says what verdict the build is to find.
-EXPECTATION = re.compile(rb'^ *"    expected=\\"(?:not )?reproduced\\",\\n",\n', re.MULTILINE)
+# The line of a claim that says what verdict the build is to find.
+EXPECTATION = re.compile(r'^    expected="(?:not )?reproduced",\n', re.MULTILINE)
 
 
 class PressError(Exception):
@@ -112,11 +112,18 @@ def digest_of_sources(project: Project, notebook: Path) -> str:
 
 
 def digest_of_measurements(project: Project, notebook: Path) -> str:
-    """The same of what a chapter measures.
+    """The same of what a chapter measures, which is its code alone.
 
-    What a claim is expected to come to is written down after a run and changes no number in it.
+    Prose measures nothing. Nor does what a claim is expected to come to: it is written down after a
+    run and changes no number in it.
     """
-    return _digest_with_package(project, notebook, EXPECTATION.sub(b"", notebook.read_bytes()))
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [
+        EXPECTATION.sub("", "".join(cell["source"]))
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    return _digest_with_package(project, notebook, json.dumps(code).encode())
 
 
 def _digest_with_package(project: Project, notebook: Path, content: bytes) -> str:

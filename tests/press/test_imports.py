@@ -133,5 +133,12 @@ def test_what_is_expected_is_shown_and_measures_nothing(source: Path, notebook: 
         measured.add(digest_of_measurements(project, path))
     assert len(shown) == 3
     assert len(measured) == 1
+    prose = CLAIM.format(expected="")
+    path = as_committed(notebook(prose))
+    content = nbformat.read(path, as_version=4)
+    content.cells.append(nbformat.v4.new_markdown_cell("What follows from this."))
+    nbformat.write(content, path)
+    assert digest_of_sources(project, path) not in shown
+    assert digest_of_measurements(project, path) in measured
     stricter = as_committed(notebook(CLAIM.format(expected="").replace("0.05", "0.04")))
     assert digest_of_measurements(project, stricter) not in measured

@@ -182,7 +182,9 @@ def test_a_block_older_than_its_sources_is_named(make: Any, project: Project) ->
     module.write_text("VALUE = 1\n")
     assert warned() == []
     notebook = project.notebooks[0]
-    notebook.write_text(notebook.read_text() + "\n")
+    content = json.loads(notebook.read_text())
+    content["cells"].append(make.code("again = 1"))
+    notebook.write_text(json.dumps(content))
     assert len(warned()) == 1
     write_block(project.replications, 100, make.claim_record(seeds=SEEDS))  # without a digest
     assert len(warned()) == 1
