@@ -53,7 +53,7 @@ class Diagnosis:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the verdict is a collapse: complete, cluster or dimensional."""
+        """Whether the verdict is a collapse, that is, complete, cluster or dimensional."""
         return self.verdict in COLLAPSES
 
     def to_dict(self) -> dict[str, Any]:

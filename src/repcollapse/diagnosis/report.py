@@ -56,8 +56,8 @@ COLOURS = {
 }
 STYLE = """
 .rc-diagnosis{font:15px/1.5 system-ui,sans-serif;max-width:46em;color:inherit}
-.rc-diagnosis h3{font-size:1.35em;margin:.2em 0;display:flex;gap:.5em;align-items:baseline;
-flex-wrap:wrap}
+.rc-diagnosis h3{font-size:1.35em;font-weight:700;margin:.2em 0;display:flex;gap:.5em;
+align-items:baseline;flex-wrap:wrap}
 .rc-diagnosis h3 small{font-size:.65em;font-weight:400;opacity:.75}
 .rc-diagnosis ul{list-style:none;padding:0;margin:.6em 0}
 .rc-diagnosis li{border-left:4px solid;padding:.1em 0 .1em .8em;margin:.7em 0}
@@ -118,7 +118,7 @@ def to_html(diagnosis: Diagnosis) -> str:
         f"<small>{html.escape(size(diagnosis))}</small></h3>"
         f"<ul>{''.join(map(_item, diagnosis.findings))}</ul>"
         f"{_svg(diagnosis)}"
-        "<div class='rc-scroll'><table><thead><tr><th scope='col'></th><th scope='col'>reading</th>"
+        "<div class='rc-scroll'><table><thead><tr><td></td><th scope='col'>reading</th>"
         "<th scope='col'>isotropic</th><th scope='col'>95 % interval</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         + (f"<p class='rc-advice'>{html.escape(note)}</p>" if note else "")
