@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from reports import write
+
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = Path(__file__).with_name("build.md")
 CHANGED = "11_variance_regularization"
@@ -97,20 +99,13 @@ def main() -> None:
     parser.add_argument("--built", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.built is not None:
-        write(report([], costs(options.built)))
-        return
-    with tempfile.TemporaryDirectory() as parent:
-        clone = Path(parent) / "book"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        text = report(measure(clone, book_alone=options.book_alone), costs(clone))
-    write(text)
-
-
-def write(text: str) -> None:
-    """Put the report in its place in one step, and on the terminal."""
-    partial = REPORT.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(REPORT)
+        text = report([], costs(options.built))
+    else:
+        with tempfile.TemporaryDirectory() as parent:
+            clone = Path(parent) / "book"
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+            text = report(measure(clone, book_alone=options.book_alone), costs(clone))
+    write(REPORT, text)
     sys.stdout.write(text)
 
 

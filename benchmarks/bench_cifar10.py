@@ -21,6 +21,7 @@ from unittest import mock
 
 import torch
 from bench_steps import BATCH, alone, bare
+from reports import write
 from timing import interleaved
 
 from repcollapse.methods import METHODS
@@ -122,7 +123,7 @@ def train_all(
             result = done.result()
             records["runs"][waiting[done]] = result
             records["training"]["seconds"] = time.perf_counter() - started
-            write(records)
+            record(records)
             readings = result.get("failed") or result["probes"]
             print(
                 f"{time.perf_counter() - started:6.1f} s  {waiting[done]}  {readings}", flush=True
@@ -202,18 +203,16 @@ def measure_all(records: dict[str, Any], rounds: int) -> None:
     }
     for name in METHODS:
         records["steps"]["seconds"][name] = measure(name, rounds)
-        write(records)
+        record(records)
         print(name, records["steps"]["seconds"][name], flush=True)
 
 
 # ---------------------------------------------------------------------------------------- report
 
 
-def write(records: dict[str, Any]) -> None:
-    """Write the records whole."""
-    partial = RECORDS.with_suffix(".partial")
-    partial.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    partial.replace(RECORDS)
+def record(records: dict[str, Any]) -> None:
+    """Write the records as they are now."""
+    write(RECORDS, json.dumps(records, indent=1))
 
 
 def accuracies(records: dict[str, Any]) -> list[str]:
@@ -331,7 +330,7 @@ def report(records: dict[str, Any]) -> None:
         lines += accuracies(records)
     if "steps" in records:
         lines += costs(records["steps"])
-    REPORT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write(REPORT, "\n".join(lines))
     print(REPORT.read_text(encoding="utf-8"))
 
 

@@ -22,6 +22,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from reports import write
 
 REPORT = Path(__file__).with_name("command.md")
 D, BLOCK, FEW = 512, 50_000, 2_048
@@ -194,7 +195,7 @@ def main() -> None:
         lines += processes(folder, options.rows, options.rounds)
         lines += memory(folder, options.rows, options.large)
     text = "\n".join(lines).rstrip() + "\n"
-    options.report.write_text(text, encoding="utf-8")
+    write(options.report, text)
     sys.stdout.write(text)
 
 

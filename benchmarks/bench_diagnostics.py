@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from reports import write
 from timing import by_round, interleaved
 from torch import Tensor
 
@@ -198,7 +199,7 @@ def main() -> None:
         *imports(),
     ]
     text = "\n".join(lines) + "\n"
-    REPORT.write_text(text, encoding="utf-8")
+    write(REPORT, text)
     sys.stdout.write(text)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from reports import write
 from timing import interleaved
 
 from repcollapse import objectives
@@ -196,7 +197,7 @@ def main() -> None:
     ]
     seen = collapsing(seeds) + healthy(seeds, options.only or list(HEALTHY))
     lines += costs(bank, options.rounds) + seen
-    options.report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write(options.report, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from pytorch_metric_learning.losses import NTXentLoss, VICRegLoss
+from reports import write
 from timing import interleaved
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -368,7 +369,7 @@ def main() -> None:
         ratio = seconds["ours"] / seconds["pasted"]
         lines.append(f"| {name} | {1e3 * seconds['ours']:.2f} | {ratio:.2f} | {library} |")
         print(lines[-1], flush=True)
-    REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write(REPORT, "\n".join(lines))
 
 
 if __name__ == "__main__":

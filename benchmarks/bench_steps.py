@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from reports import write
 from timing import interleaved
 from torch import Tensor
 
@@ -136,7 +137,7 @@ def main() -> None:
     ]
     lines += table("mlp", small, options.rounds)
     lines += table("resnet18", deep, options.deep_rounds)
-    REPORT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write(REPORT, "\n".join(lines))
     print(REPORT.read_text(encoding="utf-8"))
 
 

@@ -8,26 +8,15 @@ The second half is judged by the book, in `notebooks/31_verdicts.ipynb`, and is 
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections import Counter, defaultdict
 
 import torch
+from scipy.stats import binomtest
 
 from repcollapse.cases import Case, cases
 from repcollapse.diagnosis import VERDICTS, Diagnosis, diagnose
-
-COLLAPSES = ("complete", "cluster", "dimensional")
-
-
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a share."""
-    if total == 0:
-        return 0.0, 1.0
-    z, p = 1.959964, right / total
-    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total**2)) / (1 + z * z / total)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+from repcollapse.diagnosis.findings import COLLAPSES
 
 
 def main() -> None:
@@ -72,7 +61,7 @@ def report(found: list[tuple[Case, Diagnosis]], *, wrong: bool) -> None:
         print(f"{label:12}{family:26}", cells, f"{errors or '':>7}")
     judged = [(c, d) for c, d in found if c.label != "ambiguous"]
     living = [(c, d) for c, d in judged if c.label in ("healthy", "cone")]
-    false = sum(d.verdict in COLLAPSES for _, d in living)
+    false = sum(d.collapsed for _, d in living)
     print(
         f"\nhealthy and cones called a collapse: {false} of {len(living)}", _as_text(false, living)
     )
@@ -86,8 +75,10 @@ def report(found: list[tuple[Case, Diagnosis]], *, wrong: bool) -> None:
 
 
 def _as_text(count: int, of: list[tuple[Case, Diagnosis]]) -> str:
-    low, high = wilson(count, len(of))
-    return f"[{100 * low:.1f}, {100 * high:.1f}] %"
+    if not of:
+        return "[0.0, 100.0] %"
+    share = binomtest(count, len(of)).proportion_ci(method="wilson")
+    return f"[{100 * share.low:.1f}, {100 * share.high:.1f}] %"
 
 
 if __name__ == "__main__":
