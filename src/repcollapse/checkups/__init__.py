@@ -1,0 +1,12 @@
+"""What collapses elsewhere, one function a symptom: numbers, and a finding where they mean one.
+
+:func:`repcollapse.diagnose` judges embeddings. These judge what other models have of their own:
+codes, experts, units, latents, layers, towers. Each returns a :class:`Checkup`;
+:func:`side_by_side` sets those of several models beside each other.
+"""
+
+from __future__ import annotations
+
+from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
+
+__all__ = ["Checkup", "Checkups", "side_by_side"]
