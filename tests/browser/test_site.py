@@ -173,7 +173,7 @@ def test_figures_follow_the_theme(browser: Browser, address: str, theme: str) ->
     )
     context.close()
     assert sources
-    assert all(source.endswith(f"-{theme}.png") for source in sources)
+    assert all(re.search(rf"-{theme}\.(png|webp)$", source) for source in sources)
 
 
 def test_search_finds_dimensional(desk: BrowserContext, address: str) -> None:

@@ -1,5 +1,7 @@
 """Staging: what a notebook's outputs become, and what the pages are given."""
 
+import base64
+import io
 import json
 import tomllib
 from dataclasses import replace
@@ -8,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
-from press import ledger
+from press import ledger, stage
 from press.imports import text_of
 from press.project import PressError, Project
 from press.stage import (
@@ -22,6 +25,10 @@ from press.stage import (
 )
 
 ROOT = Path(__file__).parents[2]
+
+
+def png_of(make: Any) -> io.BytesIO:
+    return io.BytesIO(base64.b64decode(make.figure("one")["data"]["image/png"]))
 
 
 def sources(page: dict[str, Any]) -> list[str]:
@@ -60,9 +67,25 @@ def test_a_flipbook_has_a_file_for_each_frame_and_theme(
     target = tmp_path / "target"
     target.mkdir()
     stage_notebooks([chapter], [], target)
-    assert len(list((target / "figures").glob("film-0?-*.png"))) == 6
+    frames = sorted((target / "figures").glob("film-0?-*.webp"))
+    assert len(frames) == 6
+    with Image.open(frames[0]) as packed, Image.open(png_of(make)) as drawn:
+        assert packed.format == "WEBP"
+        assert packed.convert("RGB").tobytes() == drawn.convert("RGB").tobytes()
     about = json.loads((target / "figures" / "film.json").read_text())
     assert [frame["label"] for frame in about["frames"]] == ["step 0", "step 1", "step 2"]
+
+
+def test_a_figure_that_is_too_heavy_is_refused(
+    make: Any, executed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "MOST_BYTES", 10)
+    chapter = executed(
+        "01_one", make.markdown("# One"), make.code("", outputs=[make.figure("film", 3)])
+    )
+    (tmp_path / "target").mkdir()
+    with pytest.raises(PressError, match="figure 'film' weighs"):
+        stage_notebooks([chapter], [], tmp_path / "target")
 
 
 def test_the_order_of_outputs_is_kept(make: Any, executed: Any) -> None:
