@@ -8,5 +8,13 @@ codes, experts, units, latents, layers, towers. Each returns a :class:`Checkup`;
 from __future__ import annotations
 
 from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
+from repcollapse.checkups.towers import modality_gap
+from repcollapse.checkups.units import dormant_share
 
-__all__ = ["Checkup", "Checkups", "side_by_side"]
+__all__ = [
+    "Checkup",
+    "Checkups",
+    "dormant_share",
+    "modality_gap",
+    "side_by_side",
+]
