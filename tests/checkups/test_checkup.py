@@ -58,6 +58,20 @@ def test_arms_are_tallied_over_seeds() -> None:
     assert both.typical("mended") is WELL
 
 
+def test_a_seed_is_told_where_all_broken_are_found_and_all_mended_are_not() -> None:
+    arms = side_by_side(
+        {"a": [sick(), sick(), WELL], "b": [sick()] * 3, "c": [WELL, WELL, WELL], "d": [sick()] * 3}
+    )
+    kind = "codebook-collapse"
+    assert arms.tells(kind, broken=["a", "b"], mended=["c"]) == [True, True, False]
+    assert arms.tells("rank-collapse", broken=["a"], mended=["c"]) == [False] * 3
+    assert arms.tells(kind, broken=["b"], mended=["c", "d"]) == [False] * 3
+    with pytest.raises(ValueError, match="arms must be some of"):
+        arms.tells(kind, broken=["z"], mended=[])
+    with pytest.raises(ValueError, match="as many seeds"):
+        side_by_side({"a": [sick()], "c": [WELL, WELL]}).tells(kind, broken=["a"], mended=["c"])
+
+
 @pytest.mark.parametrize("arms", [{}, {"one": []}])
 def test_nothing_beside_nothing_is_refused(arms: dict[str, list[Checkup]]) -> None:
     with pytest.raises(ValueError, match="checkups must have one or more"):

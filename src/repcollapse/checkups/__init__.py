@@ -8,13 +8,16 @@ codes, experts, units, latents, layers, towers. Each returns a :class:`Checkup`;
 from __future__ import annotations
 
 from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
+from repcollapse.checkups.layers import diagnose_layers, layer_residuals
 from repcollapse.checkups.towers import modality_gap
 from repcollapse.checkups.units import dormant_share
 
 __all__ = [
     "Checkup",
     "Checkups",
+    "diagnose_layers",
     "dormant_share",
+    "layer_residuals",
     "modality_gap",
     "side_by_side",
 ]

@@ -129,6 +129,25 @@ class Checkups:
         found = Counter(checkup.verdict for checkup in self.arms[arm])
         return Counter(dict(found.most_common()))
 
+    def tells(self, kind: str, *, broken: Iterable[str], mended: Iterable[str]) -> list[bool]:
+        """Return for each seed whether it is told: all of `broken` are `kind`, `mended` healthy.
+
+        Raises
+        ------
+        ValueError
+            For an arm that is not there, or arms of different numbers of seeds.
+        """
+        wanted = dict.fromkeys(broken, kind) | dict.fromkeys(mended, HEALTHY)
+        if strangers := sorted(wanted.keys() - self.arms.keys()):
+            raise ValueError(f"arms must be some of {', '.join(self.arms)}; got {strangers}")
+        seeds = {arm: len(self.arms[arm]) for arm in wanted}
+        if len(set(seeds.values())) > 1:
+            raise ValueError(f"arms must have as many seeds as each other; got {seeds}")
+        return [
+            all(checkup.verdict == wanted[arm] for arm, checkup in zip(wanted, row, strict=True))
+            for row in zip(*(self.arms[arm] for arm in wanted), strict=True)
+        ]
+
     def typical(self, arm: str) -> Checkup:
         """Return the first checkup whose verdict is the most frequent one.
 

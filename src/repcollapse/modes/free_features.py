@@ -1,0 +1,192 @@
+"""Neural collapse where it is exact: features and last layer both free, and nothing else.
+
+A network that can give any sample any feature leaves this problem, whose minimum is known in closed
+form: the corners of a simplex (:func:`cosines_of_means`), of a size that weight decay sets
+(:func:`margin_of`), down to a single point (:func:`threshold`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from repcollapse import _checks, data
+from repcollapse.diagnostics import GroupedMoments
+
+
+def cosines_of_means(features: Tensor, labels: Tensor) -> Tensor:
+    r"""Return the cosine of each pair of class means about their mean.
+
+    Parameters
+    ----------
+    features, labels
+        Shapes (N, D) and (N,), C >= 2 classes.
+
+    Returns
+    -------
+    Tensor
+        Shape (C (C - 1) / 2,), float64. In a simplex all are -1 / (C - 1). Where the means have
+        equal norm that is their average in any arrangement, for then
+        :math:`0 = \lVert \sum_c m_c \rVert^2 \propto C + 2 \sum_{c < k} \cos(m_c, m_k)`.
+        At complete collapse they are 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For features or labels other than these.
+
+    Examples
+    --------
+    >>> lines = torch.cat([torch.eye(2), -torch.eye(2)])
+    >>> cosines_of_means(lines, torch.arange(4)).tolist()
+    [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]
+    """
+    means = GroupedMoments.of(features, labels).means
+    if len(means) < 2:
+        raise ValueError("labels needs at least 2 classes; got one")
+    shifted = means - means[0]
+    unit = F.normalize(shifted - shifted.mean(dim=0), dim=1)
+    above = torch.triu_indices(len(unit), len(unit), offset=1)
+    return (unit @ unit.T)[above[0], above[1]]
+
+
+@dataclass(frozen=True)
+class Unconstrained:
+    """The minimum that was found: features (K n, d), their classes, and the last layer (K, d)."""
+
+    features: Tensor
+    labels: Tensor
+    weight: Tensor
+
+    @property
+    def cosines(self) -> Tensor:
+        """The cosines of all pairs of centred class means, shape (K (K - 1) / 2,)."""
+        return cosines_of_means(self.features, self.labels)
+
+    @property
+    def margin(self) -> float:
+        """How far the right score is above the others, the mean over samples and classes."""
+        scores = self.features @ self.weight.T
+        right = scores.gather(1, self.labels[:, None]).squeeze(1)
+        others = (scores.sum(dim=1) - right) / (len(self.weight) - 1)
+        return float((right - others).mean())
+
+
+def threshold(classes: int, per_class: int) -> float:
+    r"""Return the weight decay from which on nothing is learned, :math:`1 / (K \sqrt n)`.
+
+    It is one for the geometric mean :math:`\sqrt{\lambda_W \lambda_H}` of the two decays.
+    """
+    classes = _checks.integer("classes", classes, at_least=2)
+    return 1 / (classes * math.sqrt(_checks.integer("per_class", per_class, at_least=1)))
+
+
+def margin_of(classes: int, ratio: float) -> float:
+    r"""Return the margin at the minimum of :func:`unconstrained`, in closed form.
+
+    .. math:: a = \log\left(1 + K \left(\tfrac1c - 1\right)\right) \quad (c < 1), \qquad
+              a = 0 \quad (c \ge 1)
+
+    Parameters
+    ----------
+    classes
+        K >= 2.
+    ratio
+        c > 0: :math:`\sqrt{\lambda_W \lambda_H}` over the :func:`threshold`.
+
+    Returns
+    -------
+    float
+        >= 0; 0 where all features are 0, which is a complete collapse.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers other than these.
+
+    Examples
+    --------
+    >>> margin_of(10, 1.0), round(margin_of(10, 0.5), 4)
+    (0.0, 2.3979)
+    """
+    classes = _checks.integer("classes", classes, at_least=2)
+    ratio = _checks.number("ratio", ratio, above=0)
+    return math.log1p(classes * (1 / ratio - 1)) if ratio < 1 else 0.0
+
+
+def unconstrained(
+    classes: int,
+    *,
+    decay_weight: float,
+    decay_features: float,
+    seed: int,
+    per_class: int = 10,
+    width: int = 16,
+    iterations: int = 1000,
+) -> Unconstrained:
+    r"""Return the minimum over features and last layer, both free, found by L-BFGS in float64.
+
+    .. math::
+
+        \min_{W, H} \frac{1}{K n} \sum_i \mathrm{CE}(W h_i, y_i)
+        + \frac{\lambda_W}{2} \lVert W \rVert_F^2 + \frac{\lambda_H}{2} \lVert H \rVert_F^2
+
+    Parameters
+    ----------
+    classes, per_class, width
+        K classes of n samples each, features of d numbers.
+    decay_weight, decay_features
+        :math:`\lambda_W` and :math:`\lambda_H`, > 0.
+    seed
+        Of the start.
+    iterations
+        At most so many.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers other than these.
+
+    References
+    ----------
+    Zhu et al. 2021, "A geometric analysis of neural collapse with unconstrained features".
+
+    Examples
+    --------
+    >>> found = unconstrained(3, decay_weight=0.01, decay_features=0.01, seed=0)
+    >>> bool((found.cosines + 1 / 2).abs().max() < 1e-5)
+    True
+    """
+    classes = _checks.integer("classes", classes, at_least=2)
+    per_class = _checks.integer("per_class", per_class, at_least=1)
+    width = _checks.integer("width", width, at_least=1)
+    decay_weight = _checks.number("decay_weight", decay_weight, above=0)
+    decay_features = _checks.number("decay_features", decay_features, above=0)
+    generator = data.stream(seed, "unconstrained features")
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    features, weight = (
+        torch.randn(rows, width, generator=generator, dtype=torch.float64).requires_grad_()
+        for rows in (len(labels), classes)
+    )
+    optimizer = torch.optim.LBFGS(
+        [features, weight],
+        max_iter=_checks.integer("iterations", iterations, at_least=1),
+        tolerance_grad=1e-12,
+        tolerance_change=0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        penalty = decay_weight * weight.square().sum() + decay_features * features.square().sum()
+        loss = F.cross_entropy(features @ weight.T, labels) + penalty / 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return Unconstrained(features.detach(), labels, weight.detach())

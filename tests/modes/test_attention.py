@@ -1,0 +1,167 @@
+"""Layers by wiring: attention against loops, and the laws of the residual."""
+
+import math
+
+import pytest
+import torch
+
+from repcollapse.checkups import diagnose_layers
+from repcollapse.modes.attention import (
+    Layer,
+    SelfAttention,
+    Wiring,
+    one_layer,
+    query_share,
+    states,
+    untrained,
+)
+
+FULL = Wiring(skip=True, norm="pre", mlp=True)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def test_attention_is_that_of_loops():
+    attention = SelfAttention(6, 2).double().requires_grad_(False)
+    x = torch.randn(1, 4, 6, dtype=torch.float64)
+    query, key, value = (m(x)[0] for m in (attention.query, attention.key, attention.value))
+    read = torch.zeros(4, 6, dtype=torch.float64)
+    for head in (slice(0, 3), slice(3, 6)):
+        for i in range(4):
+            scores = [float(query[i, head] @ key[j, head]) / math.sqrt(3) for j in range(4)]
+            weights = [math.exp(score) for score in scores]
+            for j in range(4):
+                read[i, head] += weights[j] / sum(weights) * value[j, head]
+    torch.testing.assert_close(attention(x)[0], attention.out(read))
+    mixed = attention.weights(x)[0] @ value.unflatten(-1, (2, 3)).transpose(0, 1)
+    torch.testing.assert_close(mixed.transpose(0, 1).flatten(1), read)
+
+
+def test_attention_weights_sum_to_one_and_a_larger_gain_sharpens_them():
+    x = torch.randn(2, 5, 8)
+    entropies = []
+    for gain in (0.1, 1.0, 10.0):
+        torch.manual_seed(1)
+        weights = SelfAttention(8, 2, gain=gain).weights(x).detach()
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 2, 5))
+        entropies.append(float(torch.special.entr(weights).sum(dim=-1).mean()))
+    assert math.log(5) > entropies[0] > entropies[1] > entropies[2]
+
+
+def test_a_layer_is_put_together_as_its_wiring_says():
+    x = torch.randn(1, 4, 8)
+
+    def layer(**options):
+        torch.manual_seed(2)
+        return Layer(8, 2, Wiring(**options))
+
+    plain = layer()
+    y = plain.attention(x)
+    norm = torch.nn.LayerNorm(8)
+    torch.testing.assert_close(plain(x), y)
+    torch.testing.assert_close(layer(skip=True)(x), x + y)
+    torch.testing.assert_close(layer(skip=True, scale=0.5)(x), x + 0.5 * y)
+    torch.testing.assert_close(layer(skip=True, norm="pre")(x), x + plain.attention(norm(x)))
+    torch.testing.assert_close(layer(skip=True, norm="post")(x), norm(x + y))
+    both = layer(skip=True, mlp=True)
+    torch.testing.assert_close(both(x), x + y + both.branches[1](x + y))
+
+
+def test_a_perceptron_sees_one_token_at_a_time():
+    perceptron = Layer(8, 2, Wiring(mlp=True)).branches[1]
+    x = torch.randn(1, 4, 8)
+    torch.testing.assert_close(perceptron(x)[:, 2:3], perceptron(x[:, 2:3]))
+
+
+def test_states_begin_with_the_input():
+    layers = [Layer(8, 2, FULL) for _ in range(3)]
+    x = torch.randn(1, 4, 8)
+    hidden = states(layers, x)
+    assert len(hidden) == 4
+    assert hidden[0] is x
+    torch.testing.assert_close(hidden[3], layers[2](layers[1](layers[0](x))))
+
+
+@pytest.mark.parametrize(
+    ("wiring", "exponent"),
+    [
+        (Wiring(), 3),
+        (Wiring(mlp=True), 3),
+        (Wiring(norm="post"), 3),
+        (Wiring(skip=True), 1),
+        (FULL, 1),
+        (Wiring(skip=True, norm="post", mlp=True), 1),
+    ],
+)
+def test_one_layer_has_the_exponent_of_its_wiring(wiring, exponent):
+    law = one_layer(wiring)
+    assert law.exponent == pytest.approx(exponent, abs=0.01)
+    assert law.entering.shape == law.leaving.shape == (8,)
+
+
+def test_equal_attention_to_all_takes_everything_that_tells_tokens_apart():
+    layer = Layer(16, 2, Wiring()).double()
+    with torch.no_grad():
+        layer.attention.query.weight.zero_()
+        x = torch.randn(1, 8, 16, dtype=torch.float64)
+        out = layer(x)
+    torch.testing.assert_close(out, out[:, :1].expand_as(out))
+
+
+def test_without_skips_the_tokens_of_a_stack_become_alike():
+    assert untrained(Wiring(), depth=3).residual(3) < 1e-5
+    stack = untrained(Wiring(), depth=8)
+    assert stack.residuals.shape == (9,)
+    assert diagnose_layers(stack.hidden).verdict == "rank-collapse"
+
+
+def test_skips_with_pre_norm_keep_them_apart():
+    stack = untrained(FULL, depth=32)
+    assert stack.residual(32) > 0.1
+    assert diagnose_layers(stack.hidden).verdict == "healthy"
+
+
+def test_scaled_branches_keep_what_post_norm_loses():
+    post = untrained(Wiring(skip=True, norm="post", mlp=True), depth=32).residual(32)
+    scaled = untrained(Wiring(skip=True, norm="post", mlp=True, scale=32**-0.5), depth=32)
+    assert post < 0.01
+    assert scaled.residual(32) > 0.5
+
+
+def test_every_wiring_gets_the_tokens_of_its_seed():
+    tokens = []
+    for seed, wiring in ((5, Wiring()), (5, FULL), (6, FULL)):
+        torch.manual_seed(seed)
+        tokens.append(untrained(wiring, depth=1).hidden[0])
+    assert torch.equal(tokens[0], tokens[1])
+    assert not torch.equal(tokens[0], tokens[2])
+
+
+def test_queries_get_no_gradient_where_tokens_are_alike():
+    assert query_share(untrained(Wiring(norm="pre", mlp=True), depth=4)) < 1e-3
+    assert query_share(untrained(FULL, depth=4)) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, "norm must be one of", {"norm": "batch"}),
+        (ValueError, "scale must be above 0", {"skip": True, "scale": 0.0}),
+        (ValueError, "scale must be 1 without skip.*got 0.5", {"scale": 0.5}),
+    ],
+)
+def test_a_wiring_that_is_none_is_refused(error, message, options):
+    with pytest.raises(error, match=message):
+        Wiring(**options)
+
+
+def test_sizes_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="width must be a multiple of 3 heads; got 8"):
+        SelfAttention(8, 3)
+    with pytest.raises(ValueError, match="depth must be at least 1; got 0"):
+        untrained(Wiring(), depth=0)
