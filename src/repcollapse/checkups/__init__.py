@@ -8,6 +8,7 @@ codes, experts, units, latents, layers, towers. Each returns a :class:`Checkup`;
 from __future__ import annotations
 
 from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
+from repcollapse.checkups.codes import Usage, codebook_usage, usage
 from repcollapse.checkups.layers import diagnose_layers, layer_residuals
 from repcollapse.checkups.towers import modality_gap
 from repcollapse.checkups.units import dormant_share
@@ -15,9 +16,12 @@ from repcollapse.checkups.units import dormant_share
 __all__ = [
     "Checkup",
     "Checkups",
+    "Usage",
+    "codebook_usage",
     "diagnose_layers",
     "dormant_share",
     "layer_residuals",
     "modality_gap",
     "side_by_side",
+    "usage",
 ]
