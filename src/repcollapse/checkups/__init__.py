@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
 from repcollapse.checkups.codes import Usage, codebook_usage, usage
+from repcollapse.checkups.experts import expert_load
 from repcollapse.checkups.layers import diagnose_layers, layer_residuals
 from repcollapse.checkups.towers import modality_gap
 from repcollapse.checkups.units import dormant_share
@@ -20,6 +21,7 @@ __all__ = [
     "codebook_usage",
     "diagnose_layers",
     "dormant_share",
+    "expert_load",
     "layer_residuals",
     "modality_gap",
     "side_by_side",
