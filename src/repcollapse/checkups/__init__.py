@@ -10,6 +10,7 @@ from __future__ import annotations
 from repcollapse.checkups.checkup import Checkup, Checkups, side_by_side
 from repcollapse.checkups.codes import Usage, codebook_usage, usage
 from repcollapse.checkups.experts import expert_load
+from repcollapse.checkups.latents import posterior_kl
 from repcollapse.checkups.layers import diagnose_layers, layer_residuals
 from repcollapse.checkups.towers import modality_gap
 from repcollapse.checkups.units import dormant_share
@@ -24,6 +25,7 @@ __all__ = [
     "expert_load",
     "layer_residuals",
     "modality_gap",
+    "posterior_kl",
     "side_by_side",
     "usage",
 ]
