@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from repcollapse.checkups.latents import gaussian_kl
-from repcollapse.modes import posterior
+from repcollapse.modes import linear_vae, posterior
 from repcollapse.modes.posterior import VAE, Masked, Running
 
 
@@ -34,7 +34,7 @@ def test_the_linear_loss_is_the_mean_over_samples_and_noise() -> None:
     decoded = (mu + (log_var / 2).exp() * noise) @ w.T
     error = 0.5 * (x - decoded).square().sum(dim=2).mean()
     sampled = error + 0.7 * gaussian_kl(mu, log_var.expand_as(mu)).sum(dim=1).mean()
-    exact = posterior.linear_loss(w, v, log_var, x.T @ x / len(x), 0.7)
+    exact = linear_vae.linear_loss(w, v, log_var, x.T @ x / len(x), 0.7)
     assert exact.item() == pytest.approx(sampled.item(), rel=0.02)
 
 
@@ -44,8 +44,8 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_the_price(rank: int) -> None:
     torch.manual_seed(rank)
     basis = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
     covariance = basis @ torch.diag(torch.from_numpy(eigenvalues)) @ basis.T
-    price = posterior.price_for(eigenvalues, rank)
-    found = posterior.fit_linear(covariance, price, latents=5)
+    price = linear_vae.price_for(eigenvalues, rank)
+    found = linear_vae.fit_linear(covariance, price, latents=5)
     assert found.predicted_rank == found.rank == rank
     assert found.singular_value_error < 1e-4
     assert found.kl_error < 1e-3
@@ -57,13 +57,13 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_the_price(rank: int) -> None:
 
 def test_a_price_lies_between_two_eigenvalues() -> None:
     eigenvalues = np.array([4.0, 2.0, 1.0])
-    assert [int((eigenvalues > posterior.price_for(eigenvalues, k)).sum()) for k in range(3)] == [
+    assert [int((eigenvalues > linear_vae.price_for(eigenvalues, k)).sum()) for k in range(3)] == [
         0,
         1,
         2,
     ]
     with pytest.raises(ValueError, match="rank must be"):
-        posterior.price_for(eigenvalues, 3)
+        linear_vae.price_for(eigenvalues, 3)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_price_lies_between_two_eigenvalues() -> None:
 )
 def test_bad_input_is_named(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        posterior.fit_linear(torch.eye(3), **{"price": 1.0, "latents": 2} | arguments)
+        linear_vae.fit_linear(torch.eye(3), **{"price": 1.0, "latents": 2} | arguments)
 
 
 def test_probabilities_of_tosses_sum_to_one_and_are_laplaces() -> None:

@@ -1,0 +1,176 @@
+"""A linear variational autoencoder: its objective needs no sampling, its optimum is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from repcollapse import _checks
+from repcollapse.checkups.latents import gaussian_kl
+
+
+def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price: float) -> Tensor:
+    r"""Return what a linear VAE minimises, exactly: the negative ELBO times the noise variance.
+
+    .. math:: \tfrac12 \mathbb E \lVert x - W z \rVert^2
+        + \beta \sigma^2\, \mathbb E\, \mathrm{KL}(q(z \mid x) \,\Vert\, N(0, I)),
+        \qquad q = N(V x, \operatorname{diag} \sigma_q^2)
+
+    up to a constant. The weight and the noise variance enter as a product, the price of a nat.
+
+    Parameters
+    ----------
+    w, v, log_var
+        Decoder (D, K), encoder (K, D), logarithm of the posterior's variances (K,).
+    covariance
+        That of the centred data, (D, D).
+    price
+        :math:`\beta \sigma^2`.
+    """
+    shared = covariance @ v.T
+    second = v @ shared  # of the posterior's means
+    error = covariance.trace() - 2 * (w * shared).sum() + ((w.T @ w) * second).sum()
+    error = error + (w.square().sum(dim=0) * log_var.exp()).sum()
+    divergence = 0.5 * (second.diagonal() + log_var.exp() - log_var - 1).sum()
+    return 0.5 * error + price * divergence
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A fitted linear VAE beside its theory.
+
+    Attributes
+    ----------
+    price, eigenvalues
+        What a nat costs, and the largest K eigenvalues of the data, descending.
+    squared_singular_values, kl
+        Of the decoder, and of the latents in nats; both descending, shape (K,).
+    encoder, log_var
+        What the posterior is made of: (K, D) and (K,).
+    """
+
+    price: float
+    eigenvalues: np.ndarray
+    squared_singular_values: np.ndarray
+    kl: np.ndarray
+    encoder: Tensor
+    log_var: Tensor
+
+    @property
+    def predicted_rank(self) -> int:
+        """How many eigenvalues exceed the price."""
+        return int((self.eigenvalues > self.price).sum())
+
+    @property
+    def rank(self) -> int:
+        """How many squared singular values of the decoder exceed a thousandth of the data's."""
+        return int((self.squared_singular_values > 1e-3 * self.eigenvalues[0]).sum())
+
+    @property
+    def singular_value_error(self) -> float:
+        """Largest distance to max(eigenvalue - price, 0), over the largest eigenvalue."""
+        theory = np.maximum(self.eigenvalues - self.price, 0)
+        return float(np.abs(self.squared_singular_values - theory).max() / self.eigenvalues[0])
+
+    @property
+    def kl_error(self) -> float:
+        """Largest distance in nats to half the logarithm of eigenvalue over price, or 0."""
+        theory = 0.5 * np.log(np.maximum(self.eigenvalues / self.price, 1))
+        return float(np.abs(self.kl - theory).max())
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior of centred data (N, D), both (N, K)."""
+        mu = x.double() @ self.encoder.T
+        return mu, self.log_var.expand_as(mu)
+
+
+def fit_linear(
+    covariance: Tensor, price: float, *, latents: int = 10, iterations: int = 400
+) -> LinearFit:
+    """Fit a linear VAE by L-BFGS in float64, from a random start of torch's global generator.
+
+    Parameters
+    ----------
+    covariance
+        (D, D), of centred data.
+    price
+        Above 0, see :func:`linear_loss`.
+    latents, iterations
+        K, at most D; and how many steps of L-BFGS at most.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments other than these.
+
+    References
+    ----------
+    Lucas et al. 2019, "Don't blame the ELBO!"; Tipping & Bishop 1999 for the optimum.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> found = fit_linear(torch.diag(torch.tensor([4.0, 2.0, 1.0])), 1.5, latents=2)
+    >>> found.rank, [round(float(value), 3) for value in found.squared_singular_values]
+    (2, [2.5, 0.5])
+    """
+    covariance = _checks.as_matrix("covariance", covariance, min_rows=1).double()
+    price = _checks.number("price", price, above=0)
+    size = len(covariance)
+    latents = _checks.integer("latents", latents, at_least=1, at_most=size)
+    shapes = ((size, latents), (latents, size), (latents,))
+    counts = [math.prod(shape) for shape in shapes]
+
+    def parts(flat: Tensor) -> list[Tensor]:
+        return [one.view(shape) for one, shape in zip(flat.split(counts), shapes, strict=True)]
+
+    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
+        flat = torch.from_numpy(point).requires_grad_()
+        w, v, log_var = parts(flat)
+        loss = linear_loss(w, v, log_var, covariance, price)
+        (gradient,) = torch.autograd.grad(loss, flat)
+        return loss.item(), gradient.numpy()
+
+    start = torch.randn(sum(counts), dtype=torch.float64) / size**0.5
+    flat_enough = 1e-7 * covariance.diagonal().sum().item()
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0, "gtol": flat_enough}
+    end = minimize(
+        value_and_gradient, start.numpy(), jac=True, method="L-BFGS-B", options=options
+    ).x
+    w, v, log_var = parts(torch.from_numpy(end))
+    second_moment = ((v @ covariance) * v).sum(dim=1)
+    kl = gaussian_kl(second_moment.sqrt(), log_var)
+    return LinearFit(
+        price=price,
+        eigenvalues=torch.linalg.eigvalsh(covariance).flip(0)[:latents].numpy(),
+        squared_singular_values=torch.linalg.svdvals(w).square().numpy(),
+        kl=kl.sort(descending=True).values.numpy(),
+        encoder=v,
+        log_var=log_var,
+    )
+
+
+def price_for(eigenvalues: np.ndarray, rank: int) -> float:
+    """Return the price at which `rank` latents pay: the geometric middle of two eigenvalues.
+
+    For rank 0 it is a tenth above the largest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a rank that is not one of 0 to the number of eigenvalues less one.
+
+    Examples
+    --------
+    >>> price_for(np.array([4.0, 1.0]), 1)
+    2.0
+    """
+    rank = _checks.integer("rank", rank, at_least=0, at_most=len(eigenvalues) - 1)
+    if rank == 0:
+        return float(1.1 * eigenvalues[0])
+    return float(math.sqrt(eigenvalues[rank - 1] * eigenvalues[rank]))
