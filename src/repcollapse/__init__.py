@@ -3,7 +3,8 @@
 ``data`` and ``views`` make what is trained on, ``networks`` and ``training`` train it,
 ``objectives`` hold the remedies and what collapses without them, ``diagnostics`` measure what came
 out, ``diagnosis`` says what the measures mean together, ``monitor`` asks for it while a model
-trains, ``evidence`` judges claims, ``figures`` draw. Each is imported when it is first asked for,
+trains, ``checkups`` judge other models in the worlds of ``modes``, ``evidence`` judges claims,
+``figures`` draw. Each is imported when it is first asked for,
 and so are the names that stand for the package: :func:`diagnose`, :class:`Monitor`,
 :func:`collapse_value`, :func:`explain_loss`.
 """
@@ -25,9 +26,9 @@ __version__ = version("repcollapse")
 
 _PARTS = frozenset(
     {
-        *("cases", "data", "diagnosis", "diagnostics", "evidence", "figures", "files", "losses"),
-        *("methods", "metrics", "monitor", "networks", "objectives", "pretraining", "training"),
-        "views",
+        *("cases", "checkups", "data", "diagnosis", "diagnostics", "evidence", "figures", "files"),
+        *("graphs", "losses", "methods", "metrics", "modes", "monitor", "networks", "objectives"),
+        *("pretraining", "training", "views"),
     }
 )
 # Names that stand for the package, and the part that has each. The build reads this dictionary.

@@ -132,6 +132,12 @@ def diagnose_layers(
         and `rate`, the factor per layer by which r falls in the latter half of the layers that are
         above the rounding of their dtype, both NaN where there is none. Finding: `kind`.
 
+    Notes
+    -----
+    It knows one direction in which rows may differ without telling each other apart, `along`. A
+    network that leaves several alone (a graph network with biases: ones and roots of degrees) can
+    collapse onto those and read healthy. A last layer of zeros reads 0.
+
     Raises
     ------
     TypeError, ValueError
