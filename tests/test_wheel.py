@@ -72,7 +72,8 @@ def test_it_holds_every_module_and_says_that_it_is_typed(wheel):
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     sources = (ROOT / "src").rglob("*")
     there = {path.relative_to(ROOT / "src").as_posix() for path in sources if path.is_file()}
-    assert held == {name for name in there if name.endswith((".py", "py.typed"))}
+    assert held == {name for name in there if name.endswith((".py", ".txt", "py.typed"))}
+    assert "repcollapse/modes/book.txt" in held
     assert "repcollapse/py.typed" in held
     assert wheel.name == f"repcollapse-{repcollapse.__version__}-py3-none-any.whl"
 
