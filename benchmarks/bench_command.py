@@ -194,9 +194,8 @@ def main() -> None:
         folder = Path(name)
         lines += processes(folder, options.rows, options.rounds)
         lines += memory(folder, options.rows, options.large)
-    text = "\n".join(lines).rstrip() + "\n"
-    write(options.report, text)
-    sys.stdout.write(text)
+    write(options.report, "\n".join(lines))
+    sys.stdout.write(options.report.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

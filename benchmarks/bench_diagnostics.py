@@ -198,9 +198,8 @@ def main() -> None:
         *memory(),
         *imports(),
     ]
-    text = "\n".join(lines) + "\n"
-    write(REPORT, text)
-    sys.stdout.write(text)
+    write(REPORT, "\n".join(lines))
+    sys.stdout.write(REPORT.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

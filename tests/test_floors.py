@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from press.imports import names_in
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "repcollapse"
@@ -32,17 +33,9 @@ def parts() -> dict[str, Path]:
 
 
 def imports_of(file: Path) -> set[str]:
-    """The parts of the package that a file imports, wherever in the file it does."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        match node:
-            case ast.Import(names=aliases):
-                names = [alias.name for alias in aliases]
-            case ast.ImportFrom(module=str(module), names=aliases, level=0):
-                names = [f"{module}.{alias.name}" for alias in aliases]
-            case _:
-                continue
-        found |= {name.split(".")[1] for name in names if name.startswith("repcollapse.")}
+    """The parts of the package that a file imports or names to load later."""
+    names = names_in(file.read_text(encoding="utf-8"))
+    found = {name.split(".")[1] for name in names if name.startswith("repcollapse.")}
     return found & parts().keys()
 
 

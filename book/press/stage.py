@@ -262,13 +262,14 @@ def write_pictures(
     A flipbook's frames are packed anew, without a loss, since a page carries all of them.
     """
     written, weight = [], dict.fromkeys(THEMES, 0)
+    flipbook = len(frames) > 1
+    ending = "webp" if flipbook else "png"
     for index, frame in enumerate(frames):
-        suffix = f"-{index:02d}" if len(frames) > 1 else ""
+        suffix = f"-{index:02d}" if flipbook else ""
         entry = {"label": frame["label"]}
         for theme in THEMES:
-            picture, ending = base64.b64decode(frame[theme]), "png"
-            if len(frames) > 1:
-                picture, ending = packed(picture), "webp"
+            drawn = base64.b64decode(frame[theme])
+            picture = packed(drawn) if flipbook else drawn
             entry[theme] = f"{name}{suffix}-{theme}.{ending}"
             (folder / entry[theme]).write_bytes(picture)
             weight[theme] += len(picture)
