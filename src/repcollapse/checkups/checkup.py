@@ -78,8 +78,7 @@ class Checkup:
         )
         return (
             f"<div class='rc-diagnosis'><style>{STYLE}</style>"
-            f"<p><b style='color:{COLOURS[self.severity]}'>"
-            f"<span aria-hidden='true'>{MARKS[self.severity]}</span> "
+            f"<p><b><span aria-hidden='true'>{MARKS[self.severity]}</span> "
             f"{html.escape(self.verdict)}</b> {html.escape(self.summary)}</p>"
             f"<ul>{items}</ul>"
             f"<div class='rc-scroll'><table><tbody>{rows}</tbody></table></div></div>"
