@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from repcollapse.modes.runs import fit, repeat
+from repcollapse.modes.runs import fit, once, repeat
 
 
 def drawn(seed: int) -> SimpleNamespace:
@@ -22,12 +23,19 @@ def test_every_arm_runs_on_every_seed_and_two_arms_start_from_the_same_numbers()
     assert len(set(runs.values("one", "drawn").values())) == 3
 
 
-def test_the_global_generator_is_put_back() -> None:
+def test_one_run_is_that_of_its_arm() -> None:
+    assert once(drawn, 8) == repeat({"one": drawn}, seeds=3, first_seed=7).results["one"][8]
+    with pytest.raises(ValueError, match="seed must be at least 0; got -1"):
+        once(drawn, -1)
+
+
+@pytest.mark.parametrize("call", [lambda: repeat({"one": drawn}, seeds=2), lambda: once(drawn, 1)])
+def test_the_global_generator_is_put_back(call: Callable[[], object]) -> None:
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
     first = torch.rand(())
-    repeat({"one": drawn}, seeds=2)
+    call()
     assert torch.equal(torch.stack([first, torch.rand(())]), expected)
 
 
@@ -47,7 +55,7 @@ def test_an_arm_that_is_not_there_is_named() -> None:
 
 def test_a_fit_is_plain_gradient_descent() -> None:
     x = torch.tensor([4.0], requires_grad=True)
-    losses = fit([x], lambda step: x.square().sum(), steps=3, lr=0.25, optimiser=torch.optim.SGD)
+    losses = fit(torch.optim.SGD([x], lr=0.25), lambda step: x.square().sum(), steps=3)
     assert losses.tolist() == [16.0, 4.0, 1.0]
     assert x.item() == 0.5
 
@@ -59,19 +67,30 @@ def test_it_is_watched_before_a_step_and_after_the_last_without_gradients() -> N
     def watch(step: int) -> None:
         seen.append((step, x.item(), torch.is_grad_enabled()))
 
-    fit(
-        [x],
-        lambda step: x.square().sum(),
-        steps=2,
-        lr=0.25,
-        optimiser=torch.optim.SGD,
-        watch=watch,
-        at=[0, 2],
-    )
+    descent = torch.optim.SGD([x], lr=0.25)
+    fit(descent, lambda step: x.square().sum(), steps=2, watch=watch, at=[0, 2])
     assert seen == [(0, 4.0, False), (2, 1.0, False)]
+
+
+def test_a_schedule_moves_the_rate_after_every_step() -> None:
+    x = torch.tensor([1.0], requires_grad=True)
+    descent = torch.optim.SGD([x], lr=1.0)
+    halving = torch.optim.lr_scheduler.ExponentialLR(descent, 0.5)
+    losses = fit(descent, lambda step: x.sum(), steps=3, schedule=halving)
+    assert losses.tolist() == [1.0, 0.0, -0.5]
+    assert descent.param_groups[0]["lr"] == 0.125
+
+
+@pytest.mark.parametrize("step", [3, -1])
+def test_a_step_that_is_never_reached_is_refused(step: int) -> None:
+    x = torch.tensor([1.0], requires_grad=True)
+    with pytest.raises(ValueError, match=f"at must be .* got {step}"):
+        fit(torch.optim.SGD([x]), lambda _: x.sum(), steps=2, watch=print, at=[0, step])
+    assert x.item() == 1.0
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_the_step() -> None:
     x = torch.tensor([1.0], requires_grad=True)
+    adam = torch.optim.Adam([x], lr=0.1)
     with pytest.raises(FloatingPointError, match="nan at step 3"):
-        fit([x], lambda step: x.sum() * (float("nan") if step == 3 else 1), steps=9, lr=0.1)
+        fit(adam, lambda step: x.sum() * (float("nan") if step == 3 else 1), steps=9)

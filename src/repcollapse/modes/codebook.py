@@ -318,7 +318,8 @@ def train(
         trail[step] = encoder(x_test).cpu(), codes()
 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    fit(learned, loss, steps=steps, lr=3e-3, watch=keep, at=at, fused=True)
+    adam = torch.optim.Adam(learned, lr=3e-3, fused=True)
+    fit(adam, loss, steps=steps, watch=keep, at=at)
     with torch.no_grad():
         z = encoder(x_test)
         quantised, index, _ = bottleneck(z)

@@ -208,12 +208,9 @@ def train(
 
     decay = DECAY if method == "weight decay" else 0.0
     fit(
-        model.parameters(),
+        torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=decay),
         loss,
         steps=steps,
-        lr=LR,
-        optimiser=torch.optim.AdamW,
-        weight_decay=decay,
         watch=watch,
         at={0, steps, *at},
     )

@@ -7,10 +7,9 @@ Where they go in the end is in :mod:`repcollapse.modes.free_features`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -281,16 +280,15 @@ def train(
         return value
 
     used = [model.body, model.head, *([model.decoder] if reconstruct else [])]
-    fit(
+    descent = torch.optim.SGD(
         [parameter for part in used for parameter in part.parameters()],
-        loss,
-        steps=steps,
         lr=LR,
-        optimiser=partial(_descent, steps=steps),
-        watch=watch,
-        at={*at, steps},
+        momentum=MOMENTUM,
         weight_decay=decay,
+        fused=True,
     )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, max(steps, 1))
+    fit(descent, loss, steps=steps, schedule=schedule, watch=watch, at={*at, steps})
     model.eval().cpu()
     return Trained(model, labels, test_labels, told, told_test, shown, kept, kept_test, heads, seed)
 
@@ -318,13 +316,3 @@ def _batches(count: int) -> Callable[[], Tensor]:
         return batch
 
     return draw
-
-
-def _descent(
-    parameters: Iterable[Tensor], *, lr: float, steps: int, **options: Any
-) -> torch.optim.Optimizer:
-    """Return gradient descent with momentum whose rate falls to 0 in `steps` steps."""
-    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, fused=True, **options)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-    optimizer.register_step_post_hook(lambda *_: schedule.step())
-    return optimizer

@@ -171,11 +171,9 @@ def _read_out(graph: Graph, h: Tensor, steps: int) -> float:
     linear = nn.Linear(h.shape[1], graph.classes)
     known, classes = h[graph.train], graph.labels[graph.train]
     fit(
-        linear.parameters(),
+        torch.optim.Adam(linear.parameters(), lr=0.2, weight_decay=5e-6),
         lambda step: F.cross_entropy(linear(known), classes),
         steps=steps,
-        lr=0.2,
-        weight_decay=5e-6,
     )
     return _accuracy(linear(h), graph)
 
@@ -317,7 +315,7 @@ def train(
         return F.cross_entropy(model(x, adjacency)[graph.train], labels[graph.train])
 
     # No weight decay: where nothing is learned, it would shrink the network to nothing.
-    fit(model.parameters(), loss, steps=steps, lr=0.02)
+    fit(torch.optim.Adam(model.parameters(), lr=0.02), loss, steps=steps)
     with torch.no_grad():
         scores = model(x, whole)
         fitted = F.cross_entropy(scores[graph.train], labels[graph.train])

@@ -194,7 +194,7 @@ def train(
             return [tokens.cpu() for tokens in model.hidden(unseen)]
 
     before = hidden()
-    losses = fit(model.parameters(), loss, steps=steps, lr=lr)
+    losses = fit(torch.optim.Adam(model.parameters(), lr=lr), loss, steps=steps)
     after = hidden()
     with torch.no_grad():
         answers = model(unseen).argmax(dim=1).cpu()

@@ -156,13 +156,10 @@ def live(
     model = Learner(x.shape[1], norm="layer" if "layer norm" in method else "none").to(place)
     heads = nn.Linear(WIDTH, HEADS, bias=False).to(place)
     penalty = _penalty(method, model, heads, x)
-    optimisers: list[torch.optim.Optimizer] = []
+    weights = [*model.parameters(), *(heads.parameters() if method == "infer" else ())]
+    adam = torch.optim.Adam(weights, lr=LR)
     rows: list[list[float]] = []
     activations: dict[int, Tensor] = {}
-
-    def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-        optimisers.append(torch.optim.Adam(parameters, lr=lr))
-        return optimisers[0]
 
     def loss(step: int) -> Tensor:
         hidden = model.hidden(x)
@@ -175,15 +172,14 @@ def live(
             rows.append(_read(model, x, labels, step // steps))
             activations[step // steps] = model.hidden(x)[-1].cpu()
             if method == "reset":
-                fresh_start(model, optimisers[0])
+                fresh_start(model, adam)
             elif method == "shrink and perturb":
-                fresh_start(model, optimisers[0], kept=SHRINK)
+                fresh_start(model, adam, kept=SHRINK)
         if method == "redo" and step and step % REDO_EVERY == 0 and step < steps * TASKS:
-            recycle(model, optimisers[0], x)
+            recycle(model, adam, x)
 
-    weights = [*model.parameters(), *(heads.parameters() if method == "infer" else ())]
     total = steps * TASKS
-    fit(weights, loss, steps=total, lr=LR, optimiser=adam, watch=watch, at=range(total + 1))
+    fit(adam, loss, steps=total, watch=watch, at=range(total + 1))
     history = np.array(rows)
     return Life(
         history,

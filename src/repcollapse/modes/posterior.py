@@ -191,14 +191,11 @@ def train(
         scale = weight(step / steps) if callable(weight) else weight
         return error + scale * kl.clamp(min=free)
 
-    fit(vae.parameters(), loss, steps=steps - last, lr=lr, fused=True)
-    fit(
-        vae.parameters(),
-        lambda step: loss(step + steps - last),
-        steps=last,
-        lr=lr / 10,
-        fused=True,
-    )
+    def at_the_end(step: int) -> Tensor:
+        return loss(step + steps - last)
+
+    for part, length, rate in ((loss, steps - last, lr), (at_the_end, last, lr / 10)):
+        fit(torch.optim.Adam(vae.parameters(), lr=rate, fused=True), part, steps=length)
     return trace
 
 

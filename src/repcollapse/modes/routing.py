@@ -292,11 +292,9 @@ def train_layer(
         routes.append(layer.probabilities(seen).argmax(dim=1).cpu().numpy())
 
     losses = fit(
-        layer.parameters(),
+        torch.optim.Adam(layer.parameters(), lr=LEARNING_RATE, fused=True),
         loss,
         steps=steps,
-        lr=LEARNING_RATE,
-        fused=True,
         watch=watch,
         at=read_at,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -63,6 +63,33 @@ class Runs(Generic[Result]):
         return {seed: float(getattr(found, name)) for seed, found in self.results[arm].items()}
 
 
+def once(run: Callable[[int], Result], seed: int) -> Result:
+    """Return `run(seed)`, called with torch's global generators seeded and put back afterwards.
+
+    Parameters
+    ----------
+    run
+        A function of a seed; weights that it draws, and whatever else has no stream of its own,
+        follow from the seed.
+    seed
+        >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a seed other than these.
+
+    Examples
+    --------
+    >>> bool(once(lambda seed: torch.rand(()), 3) == once(lambda seed: torch.rand(()), 3))
+    True
+    """
+    seed = _checks.integer("seed", seed, at_least=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return run(seed)
+
+
 def repeat(
     arms: Mapping[str, Callable[[int], Result]], *, seeds: int, first_seed: int = 0
 ) -> Runs[Result]:
@@ -71,8 +98,7 @@ def repeat(
     Parameters
     ----------
     arms
-        By name, a function of a seed. Before each call torch's global generators are seeded with
-        the seed, and put back afterwards; two arms so start from the same numbers.
+        By name, a function of a seed, called by :func:`once`: two arms start from the same numbers.
     seeds, first_seed
         How many seeds, and the first.
 
@@ -96,35 +122,33 @@ def repeat(
         for seed in range(first_seed, first_seed + seeds):
             for arm, run in arms.items():
                 bar.set_description(f"{arm}, seed {seed}")
-                with torch.random.fork_rng():
-                    torch.manual_seed(seed)
-                    results[arm][seed] = run(seed)
+                results[arm][seed] = once(run, seed)
                 bar.update()
     return Runs(results)
 
 
 def fit(
-    parameters: Iterable[Tensor],
+    optimizer: torch.optim.Optimizer,
     loss: Callable[[int], Tensor],
     *,
     steps: int,
-    lr: float,
-    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     watch: Callable[[int], None] | None = None,
     at: Collection[int] = (),
-    **options: Any,
 ) -> np.ndarray:
     """Minimise a loss, and return its value at every step.
 
     Parameters
     ----------
-    parameters
-        What the optimiser moves.
+    optimizer
+        An optimiser of what is to be moved.
     loss
         A function of the step, called once a step with gradients on; what it draws is its own
         affair.
-    steps, lr, optimiser, options
-        How many steps, and the optimiser with its learning rate and further options.
+    steps
+        How many steps, >= 0.
+    schedule
+        Of the optimiser's learning rate, moved once after every step.
     watch, at
         Called with the step *before* each of the steps `at`, and after the last one with `steps`
         where that is among them, without gradients.
@@ -137,22 +161,22 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        For steps that are not a count.
+        For steps that are not a count, or for one of `at` that is never reached.
     FloatingPointError
         Where the loss is not finite, with the step.
 
     Examples
     --------
     >>> x = torch.tensor([3.0], requires_grad=True)
-    >>> losses = fit([x], lambda step: (x**2).sum(), steps=200, lr=0.1)
+    >>> losses = fit(torch.optim.Adam([x], lr=0.1), lambda step: (x**2).sum(), steps=200)
     >>> bool(losses[-1] < 1e-4)
     True
     """
     steps = _checks.integer("steps", steps, at_least=0)
-    optimizer = optimiser(parameters, lr=lr, **options)
+    watched = {_checks.integer("at", step, at_least=0, at_most=steps) for step in at}
     losses = np.empty(steps)
     for step in range(steps + 1):
-        if watch is not None and step in at:
+        if watch is not None and step in watched:
             with torch.no_grad():
                 watch(step)
         if step == steps:
@@ -164,4 +188,6 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
     return losses

@@ -275,7 +275,8 @@ def train(
         encoders[step] = copy.deepcopy(model.encoder).cpu()
 
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    fit(parameters, loss, steps=steps, lr=lr, watch=watch, at={0, steps, *at}, fused=True)
+    adam = torch.optim.Adam(parameters, lr=lr, fused=True)
+    fit(adam, loss, steps=steps, watch=watch, at={0, steps, *at})
     last_row = dict(zip(READINGS, rows[-1], strict=True))
     return Outcome(
         model.cpu(),
