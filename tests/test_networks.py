@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from repcollapse.networks import JointEmbedding, Pretext, conv, encoder, mlp, resnet18
+from repcollapse.networks import (
+    JointEmbedding,
+    Pretext,
+    calibrate_batch_norm,
+    conv,
+    encoder,
+    follow,
+    mlp,
+    resnet18,
+)
 from repcollapse.objectives import (
     DINO,
     DirectPred,
@@ -236,6 +245,72 @@ def test_after_step_without_a_target_changes_nothing():
 
 
 # --- bad arguments
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.25, 1.0])
+def test_a_copy_follows_by_a_weighted_mean_and_its_statistics_stay(momentum):
+    slow, fast = mlp([3, 4, 2]), mlp([3, 4, 2])
+    fast(torch.randn(8, 3) + 5)
+    before = copy.deepcopy(slow.state_dict())
+    follow(slow, fast.parameters(), momentum)
+    weights = {name for name, _ in slow.named_parameters()}
+    for name, value in slow.state_dict().items():
+        own, other = before[name], fast.state_dict()[name]
+        expected = momentum * own + (1 - momentum) * other if name in weights else own
+        torch.testing.assert_close(value, expected)
+    assert all(weight.requires_grad for weight in slow.parameters())
+
+
+def test_a_copy_follows_as_many_weights_as_it_has():
+    slow = mlp([3, 2])
+    before = copy.deepcopy(slow.state_dict())
+    with pytest.raises(ValueError, match="leaders must be 2 tensors; got 4"):
+        follow(slow, mlp([3, 2, 2], norm="none").parameters(), 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in slow.state_dict().items())
+    with pytest.raises(ValueError, match=r"momentum must be .* at most 1; got 1\.1"):
+        follow(mlp([3, 2]), mlp([3, 2]).parameters(), 1.1)
+
+
+def test_calibration_takes_the_mean_over_passes_and_puts_the_rest_back():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.3), nn.Dropout(0.5))
+    model.eval()
+    model[2].train()
+    weights = copy.deepcopy(model[0].state_dict())
+    passes = [torch.randn(16, 3) + 2 for _ in range(3)]
+    for _ in range(2):  # what was there before is forgotten
+        calibrate_batch_norm(model, ((rows,) for rows in passes))
+    out = torch.stack([model[0](rows) for rows in passes])
+    torch.testing.assert_close(model[1].running_mean, out.mean(dim=(0, 1)))
+    torch.testing.assert_close(model[1].running_var, out.var(dim=1).mean(dim=0))
+    assert model[1].momentum == 0.3
+    assert [part.training for part in (model, *model)] == [False, False, False, True]
+    for name, value in model[0].state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_calibration_of_one_pass_is_training_mode():
+    model, rows = mlp([3, 4, 2]), torch.randn(32, 3)
+    expected = model(rows)
+    calibrate_batch_norm(model, [(rows,)])
+    assert model.training
+    # Running variances have the divisor N - 1, those of a batch N.
+    torch.testing.assert_close(model.eval()(rows), expected, rtol=0.1, atol=0.05)
+
+
+def test_calibration_draws_no_pass_without_a_batch_norm_and_needs_one_with():
+    drawn = iter([(torch.zeros(2, 3),)])
+    calibrate_batch_norm(mlp([3, 4, 2], norm="layer"), drawn)
+    assert len(list(drawn)) == 1
+    with pytest.raises(ValueError, match="passes must hold at least one; got none"):
+        calibrate_batch_norm(mlp([3, 4, 2]), [])
+
+
+def test_a_pass_that_fails_leaves_the_momentum_as_it_was():
+    model = mlp([3, 4, 2]).eval()
+    with pytest.raises(RuntimeError):
+        calibrate_batch_norm(model, [(torch.zeros(2, 5),)])
+    assert model[1].momentum == 0.1
+    assert not any(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize(

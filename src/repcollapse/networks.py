@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -224,6 +224,93 @@ def encoder(
     return resnet18(channels), 512
 
 
+@torch.no_grad()
+def follow(target: nn.Module, leaders: Iterable[Tensor], momentum: float) -> None:
+    """Move the weights of a slow copy towards those that it follows: m * copy + (1 - m) * leader.
+
+    Parameters
+    ----------
+    target
+        The copy. Buffers, such as a batch norm's running statistics, are not moved.
+    leaders
+        The weights, in the order of `target.parameters()`, whose shapes they have.
+    momentum
+        m in [0, 1]: at 0 the copy becomes what it follows, at 1 it stays where it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a momentum outside [0, 1], or leaders of another number.
+
+    Examples
+    --------
+    >>> slow, fast = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.constant_(slow.weight, 0.0), nn.init.constant_(fast.weight, 4.0)
+    >>> follow(slow, fast.parameters(), 0.75)
+    >>> slow.weight.item()
+    1.0
+    """
+    momentum = _checks.number("momentum", momentum, at_least=0, at_most=1)
+    followers, leaders = list(target.parameters()), list(leaders)
+    if len(leaders) != len(followers):
+        raise ValueError(f"leaders must be {len(followers)} tensors; got {len(leaders)}")
+    for follower, leader in zip(followers, leaders, strict=True):
+        follower.lerp_(leader, 1 - momentum)
+
+
+@torch.no_grad()
+def calibrate_batch_norm(model: nn.Module, passes: Iterable[Sequence[Tensor]]) -> None:
+    """Set the running statistics of a model's batch norms to the mean over some forward passes.
+
+    Before the first step they are 0 and 1 whatever the data, and an untrained network read in
+    evaluation mode looks half collapsed; while weights move fast, they lag behind.
+
+    Parameters
+    ----------
+    model
+        A module of any kind. Without a batch norm nothing happens, and no pass is drawn.
+    passes
+        What the model is called with, in training mode: the arguments of one pass each. The
+        momentum of its batch norms and the mode that it was in are put back.
+
+    Raises
+    ------
+    ValueError
+        Without a pass.
+
+    References
+    ----------
+    Wu & Johnson 2021, "Rethinking 'batch' in BatchNorm", there "PreciseBN".
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm1d(1, affine=False).eval()
+    >>> calibrate_batch_norm(norm, [(torch.tensor([[1.0], [3.0]]),), (torch.zeros(2, 1),)])
+    >>> norm.running_mean.item(), norm.running_var.item(), norm.momentum, norm.training
+    (1.0, 1.0, 0.1, False)
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta, modes = [norm.momentum for norm in norms], [m.training for m in model.modules()]
+    for norm in norms:
+        norm.momentum = None  # a plain mean over the passes that follow
+        norm.reset_running_stats()
+    any_passed = False
+    try:
+        model.train()
+        for arguments in passes:
+            model(*arguments)
+            any_passed = True
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in zip(model.modules(), modes, strict=True):
+            module.training = training
+    if not any_passed:
+        raise ValueError("passes must hold at least one; got none")
+
+
 def check_target(objective: Any, stop_gradient: bool | None, momentum: float | None) -> None:
     """Check what a joint embedding, or a recipe of one, is told about its target.
 
@@ -355,8 +442,7 @@ class JointEmbedding(nn.Module):
         """Move the momentum target and the objective's own state after an optimiser step."""
         if self.target is not None and self.momentum is not None:
             leaders = nn.Sequential(self.encoder, self.projector).parameters()
-            for follower, leader in zip(self.target.parameters(), leaders, strict=True):
-                follower.lerp_(leader, 1 - self.momentum)
+            follow(self.target, leaders, self.momentum)
         _move_state(self.objective)
 
 
