@@ -42,7 +42,7 @@ book: $(STAMP)  ## execute the notebooks and render the site
 	@$(PRESS) build $(PARAMS)
 
 test: book  ## every test, the browser's included: they drive the built site
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy
 	$(PY) -m ruff check
