@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import pytest
 import torch
 
@@ -30,61 +28,40 @@ def arms() -> Arms:
 
 def test_each_seed_is_diagnosed_with_its_views_and_labels(arms):
     alone = diagnose(views(1)[0], labels=LABELS, views=views(1))
-    assert arms.diagnoses["whole"][1].to_dict() == alone.to_dict()
+    assert arms.by_arm["whole"][1].to_dict() == alone.to_dict()
 
 
-def test_verdicts_are_counted_the_most_frequent_first(arms):
-    assert list(arms.verdicts("<dead>").items()) == [("complete", 2), ("healthy", 1)]
-    assert arms.typical("<dead>") is arms.diagnoses["<dead>"][0]
+def test_rows_alone_are_diagnosed_without_views_and_without_labels():
+    z, other = views(100)[0], (LABELS + torch.arange(N) // 200) % 4
+    arms = diagnose_arms({"one": {100: z, 101: z}}, labels={101: other, 100: LABELS})
+    assert arms.by_arm["one"][100].to_dict() == diagnose(z, labels=LABELS).to_dict()
+    assert arms.by_arm["one"][101].to_dict() == diagnose(z, labels=other).to_dict()
+    assert diagnose_arms({"one": {100: z}}).of("one")[0].to_dict() == diagnose(z).to_dict()
 
 
-def test_what_is_found_beside_leaves_notes_and_verdicts_out(arms):
+def test_what_is_found_beside_is_counted(arms):
     assert not arms.found("whole")
-    for diagnosis in arms.diagnoses["<dead>"][:2]:
+    for diagnosis in arms.of("<dead>")[:2]:
         beside = {finding.kind for finding in diagnosis.findings[1:] if finding.severity != "note"}
         assert beside <= set(arms.found("<dead>"))
     assert "complete" not in arms.found("<dead>")
 
 
-def test_in_print_every_arm_has_its_tally_and_its_evidence(arms):
+def test_in_print_verdicts_have_their_headlines(arms):
     printed = str(arms)
-    assert repr(arms) == printed
     assert "whole: Healthy in 3 of 3" in printed
     assert "<dead>: Complete collapse in 2 of 3, Healthy in 1 of 3" in printed
-    assert arms.typical("<dead>").findings[0].sentence.split(":")[0] in " ".join(printed.split())
-
-
-def test_html_is_whole_and_escapes_names(arms):
-    class Balance(HTMLParser):
-        stack: list[str]
-
-        def handle_starttag(self, tag, attrs):
-            self.stack.append(tag)
-
-        def handle_endtag(self, tag):
-            assert self.stack.pop() == tag
-
-    page = arms._repr_html_()
-    parser = Balance()
-    parser.stack = []
-    parser.feed(page)
-    assert parser.stack == []
-    assert "&lt;dead&gt;" in page
-    assert "<dead>" not in page
-    assert page.count("<li") == 2
-
-
-def test_an_arm_that_is_not_there(arms):
-    with pytest.raises(ValueError, match="arm must be one of whole, <dead>; got 'other'"):
-        arms.verdicts("other")
+    assert arms.typical("<dead>").sentence.split(":")[0] in " ".join(printed.split())
 
 
 def test_an_arm_with_other_seeds_than_the_labels():
-    with pytest.raises(ValueError, match=r"one entry for each of 2 seeds .*; got 1 for 'one'"):
+    with pytest.raises(ValueError, match=r"the seeds of labels, \[0, 1\]; got \[0\] for 'one'"):
         diagnose_arms({"one": [views(0)]}, labels=[LABELS] * 2)
+    with pytest.raises(ValueError, match=r"the seeds of labels, \[0\]; got \[100\] for 'one'"):
+        diagnose_arms({"one": {100: views(0)}}, labels=[LABELS])
 
 
 @pytest.mark.parametrize("empty", [{}, {"none": []}])
 def test_no_arm_or_no_seed(empty):
-    with pytest.raises(ValueError, match="diagnoses must have one diagnosis or more"):
+    with pytest.raises(ValueError, match="by_arm must have an answer or more"):
         diagnose_arms(empty, labels=[])

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.checkups.checkup import Checkup, make_finding
-from repcollapse.diagnosis.findings import COLLAPSE, NOT_ENOUGH, WARNING, Advice
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import CODEBOOK, COLLAPSE, NOT_ENOUGH, WARNING, Advice
 
-CODEBOOK = "codebook-collapse"
 # One bit: a codebook of half the size would hold as much. It is lost against the entropy of as many
 # even draws, so that the number of rows alone never loses it.
 LOST = math.log(2)
@@ -204,13 +203,8 @@ def codebook_usage(codes: ArrayLike | Sequence[int], size: int) -> Checkup:
         kind, sentence = NOT_ENOUGH, f"Too few rows to tell: {seen}"
     else:
         return Checkup(seen, metrics)
-    finding = make_finding(
-        kind,
-        sentence,
-        "perplexity",
-        found.perplexity,
-        ADVICE[kind],
-        reference=found.null_perplexity,
+    finding = ADVICE[kind].finding(
+        kind, sentence, "perplexity", found.perplexity, reference=found.null_perplexity
     )
     return Checkup(seen, metrics, (finding,))
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.checkups.checkup import Checkup, make_finding
+from repcollapse.checkups.checkup import Checkup
 from repcollapse.checkups.codes import usage
-from repcollapse.diagnosis.findings import COLLAPSE, NOT_ENOUGH, WARNING, Advice
+from repcollapse.diagnosis.findings import COLLAPSE, NOT_ENOUGH, ROUTING, WARNING, Advice
 from repcollapse.diagnostics import prototype_usage
 
-ROUTING = "routing-collapse"
 # The entropy of half of the experts, loaded evenly: one bit below that of as many even draws.
 LOST = math.log(2)
 # Cochran's rule for counts, five to a cell. Experts, unlike codes, are few and known: with five
@@ -125,12 +124,11 @@ def expert_load(assignments: ArrayLike | Sequence[int], experts: int) -> Checkup
         kind, sentence = NOT_ENOUGH, f"Too few tokens to tell: {seen}"
     else:
         return Checkup(seen, metrics)
-    finding = make_finding(
+    finding = ADVICE[kind].finding(
         kind,
         sentence,
         "load_entropy",
         metrics["load_entropy"],
-        ADVICE[kind],
         reference=metrics["null_entropy"],
     )
     return Checkup(seen, metrics, (finding,))

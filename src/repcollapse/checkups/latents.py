@@ -8,10 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from repcollapse import _checks
-from repcollapse.checkups.checkup import Checkup, make_finding
-from repcollapse.diagnosis.findings import COLLAPSE, NOTE, Advice
-
-COLLAPSED, IDLE = "posterior-collapse", "idle-latents"
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import COLLAPSE, IDLE, NOTE, POSTERIOR, Advice
 
 # What latents tell of the input is at most the mean divergence of their posterior from the prior,
 # whatever the decoder. Below half of what there is to tell, at least half of it is therefore
@@ -24,7 +22,7 @@ ONE_BIT = math.log(2)
 IDLE_BELOW = 0.01
 
 ADVICE = {
-    COLLAPSED: Advice(
+    POSTERIOR: Advice(
         COLLAPSE,
         "The decoder does without the latent. Take something from it (hide part of its past), buy "
         "a minimum of information (free bits, a posterior that cannot be the prior), or lower the "
@@ -130,18 +128,18 @@ def posterior_kl(mu: Any, log_var: Any, *, reference: float | None = None) -> Ch
             f"The posterior is {total:.3f} nats from the prior, so that the latents hold at most "
             f"{total / worth:.0%} of the {told} there are to be told."
         )
-        advice, kind, measure, value = ADVICE[COLLAPSED], COLLAPSED, "kl", total
+        kind, measure, value = POSTERIOR, "kl", total
         limit = LEAST_SHARE * worth
     elif idle:
         sentence = (
             f"{idle} of {latents} latents carry less than {IDLE_BELOW} nats each; the others carry "
             f"{total:.2f} together."
         )
-        advice, kind, measure, value = ADVICE[IDLE], IDLE, "smallest_kl", float(each.min())
+        kind, measure, value = IDLE, "smallest_kl", float(each.min())
         limit = IDLE_BELOW
     else:
         return Checkup(summary, metrics)
-    finding = make_finding(kind, sentence, measure, value, advice, reference=limit)
+    finding = ADVICE[kind].finding(kind, sentence, measure, value, reference=limit)
     return Checkup(summary, metrics, (finding,))
 
 

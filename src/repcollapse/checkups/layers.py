@@ -12,12 +12,10 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.checkups.checkup import Checkup, make_finding
-from repcollapse.diagnosis.findings import COLLAPSE, Advice, Finding
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import COLLAPSE, OVERSMOOTHING, RANK_COLLAPSE, Advice, Finding
 from repcollapse.diagnosis.report import number
 from repcollapse.diagnostics.moments import as_double
-
-RANK_COLLAPSE, OVERSMOOTHING = "rank-collapse", "oversmoothing"
 
 # Rows are alike where the residual is below this. bfloat16, in which such networks are run, has
 # eight bits: what a number differs from another by less than 2^-8 of it is rounded away.
@@ -274,4 +272,4 @@ def _found(kind: str, r: np.ndarray, onset: float, rate: float) -> Finding:
         f"{onset:.0f} on."
     )
     last = f"residual_{len(r) - 1}"
-    return make_finding(kind, sentence, last, float(r[-1]), ADVICE[kind], reference=ALIKE)
+    return ADVICE[kind].finding(kind, sentence, last, float(r[-1]), reference=ALIKE)

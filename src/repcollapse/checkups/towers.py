@@ -9,8 +9,8 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.checkups.checkup import Checkup, make_finding
-from repcollapse.diagnosis.findings import WARNING, Advice, Finding
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import MODALITY_GAP, WARNING, Advice, Finding
 from repcollapse.diagnostics import alignment, linear_probe, mean_share
 from repcollapse.diagnostics.moments import as_double
 
@@ -25,7 +25,6 @@ BEYOND_COIN = 9.0
 # more than three times that above one half.
 MIN_PAIRS = 20
 
-MODALITY_GAP = "modality-gap"
 ADVICE = Advice(
     WARNING,
     "A gap alone costs hardly anything where one modality is ranked against the other. Where "
@@ -113,12 +112,11 @@ def modality_gap(a: ArrayLike, b: ArrayLike) -> Checkup:
 
 
 def _finding(said: str, metrics: dict[str, float]) -> Finding:
-    return make_finding(
+    return ADVICE.finding(
         MODALITY_GAP,
         f"{said}. From {TWO_HUMPS:.0%} on they are two humps: each tower keeps to its own part.",
         "separability",
         metrics["separability"],
-        ADVICE,
         reference=TWO_HUMPS,
     )
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.checkups.checkup import Checkup, make_finding
-from repcollapse.diagnosis.findings import WARNING, Advice
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import DORMANT, WARNING, Advice
 
 TAU = 0.025  # of the layer's mean: the threshold of Sokar et al. for what they count
 # A unit that is silent on all inputs takes no part and gets no gradient. A tenth of a layer is more
@@ -116,13 +116,12 @@ def dormant_share(activations: ArrayLike | Mapping[str, ArrayLike], *, tau: floa
     if max(shares[worst], silent / units) < MOST:
         return Checkup(summary, metrics)
     where = f", {shares[worst]:.0%} of layer {worst}" if worst else ""
-    finding = make_finding(
-        "dormant-units",
+    finding = ADVICE.finding(
+        DORMANT,
         f"{silent} of {units} units{where} answer to nothing: they take no part, and no gradient "
         "reaches them.",
         "dormant_share",
         silent / units,
-        ADVICE,
         reference=MOST,
     )
     return Checkup(summary, metrics, (finding,))

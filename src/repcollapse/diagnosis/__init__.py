@@ -2,8 +2,7 @@
 
 :func:`diagnose` answers for a matrix. What does not fit in memory, or lies on several machines,
 goes through a :class:`Survey` in batches, and :func:`conclude` answers for that.
-:func:`diagnose_arms`
-sets several models beside each other, each trained from several seeds.
+:func:`diagnose_arms` sets several models beside each other, each trained from several seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from repcollapse.diagnosis.diagnosis import Diagnosis
 from repcollapse.diagnosis.findings import VERDICTS, Finding
 from repcollapse.diagnosis.readings import Evidence
 from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey
+from repcollapse.diagnosis.tally import Tally, numbered
 
 __all__ = [
     "VERDICTS",
@@ -28,6 +28,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "Survey",
+    "Tally",
     "conclude",
     "decide",
     "diagnose",
@@ -109,22 +110,28 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
     return conclude(survey)
 
 
-def diagnose_arms(views: Mapping[str, Iterable[Any]], *, labels: Iterable[Any]) -> Arms:
+def diagnose_arms(
+    embeddings: Mapping[str, Mapping[int, Any] | Iterable[Any]],
+    *,
+    labels: Mapping[int, Any] | Iterable[Any] | None = None,
+) -> Arms:
     """Return the diagnoses of several models, each trained from several seeds.
 
     Parameters
     ----------
-    views
-        By arm, for each seed, embeddings of V >= 2 views of each of N samples, shape (V, N, D). The
-        first view is diagnosed, all of them say whether views of a sample agree.
+    embeddings
+        By arm, for each seed, embeddings of N samples, shape (N, D); or of V >= 2 views of each,
+        shape (V, N, D), of which the first is diagnosed and all say whether views agree. Those of
+        an arm are given by seed, or alone, which numbers them 0, 1, ...
     labels
-        For each seed the classes of the samples, shape (N,); the same for all arms.
+        For each seed the classes of the samples, shape (N,), the same for all arms; given by seed
+        where the embeddings are, and else in their order.
 
     Raises
     ------
     TypeError, ValueError
-        For embeddings or labels that :func:`repcollapse.diagnose` refuses, no arm, or arms with
-        another number of seeds than labels.
+        For embeddings or labels that :func:`repcollapse.diagnose` refuses, no arm, or an arm of
+        other seeds than the labels.
 
     Examples
     --------
@@ -132,22 +139,31 @@ def diagnose_arms(views: Mapping[str, Iterable[Any]], *, labels: Iterable[Any]) 
     >>> z = torch.randn(2, 500, 16, generator=torch.Generator().manual_seed(0))
     >>> labels = torch.arange(500) % 5
     >>> arms = diagnose_arms({"dead": [z * 1e-3 + 1], "alive": [z]}, labels=[labels])
-    >>> {arm: dict(arms.verdicts(arm)) for arm in arms.diagnoses}
+    >>> {arm: dict(arms.verdicts(arm)) for arm in arms.arms}
     {'dead': {'complete': 1}, 'alive': {'healthy': 1}}
+    >>> diagnose_arms({"alive": {100: z[0]}}).by_arm["alive"][100].verdict
+    'healthy'
     """
-    classes = list(labels)
+    classes = None if labels is None else numbered(labels)
     found = {}
-    for arm, runs in views.items():
-        embedded = list(runs)
-        if len(embedded) != len(classes):
+    for arm, runs in embeddings.items():
+        embedded = numbered(runs)
+        if classes is not None and embedded.keys() != classes.keys():
             raise ValueError(
-                f"views must have one entry for each of {len(classes)} seeds of labels; got "
-                f"{len(embedded)} for {arm!r}"
+                f"embeddings must be of the seeds of labels, {list(classes)}; got "
+                f"{list(embedded)} for {arm!r}"
             )
-        found[arm] = tuple(
-            diagnose(z[0], labels=each, views=z) for z, each in zip(embedded, classes, strict=True)
-        )
+        found[arm] = {
+            seed: _of_seed(z, None if classes is None else classes[seed])
+            for seed, z in embedded.items()
+        }
     return Arms(found)
+
+
+def _of_seed(z: Any, labels: Any) -> Diagnosis:
+    if getattr(z, "ndim", 2) == 3:
+        return diagnose(z[0], labels=labels, views=z)
+    return diagnose(z, labels=labels)
 
 
 def conclude(survey: Survey) -> Diagnosis:

@@ -56,6 +56,16 @@ class Diagnosis:
         """Whether the verdict is a collapse, that is, complete, cluster or dimensional."""
         return self.verdict in COLLAPSES
 
+    @property
+    def severity(self) -> str:
+        """What the verdict means: "collapse", "warning" or "healthy"."""
+        return self.findings[0].severity
+
+    @property
+    def sentence(self) -> str:
+        """What the verdict rests on, with its numbers."""
+        return self.findings[0].sentence
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON, None for numbers that are not finite."""
         return plain(

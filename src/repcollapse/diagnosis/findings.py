@@ -19,6 +19,13 @@ CLASSES, LOST, SHORTCUT, NOISE = "class-collapse", "classes-lost", "shortcut", "
 SHRUNKEN, ZEROS, DUPLICATES, DEAD, OUTLIERS = (
     *("shrunken", "zero-rows", "duplicates", "dead-dimensions", "outliers"),
 )
+# What checkups find.
+CODEBOOK, ROUTING, POSTERIOR, IDLE = (
+    *("codebook-collapse", "routing-collapse", "posterior-collapse", "idle-latents"),
+)
+RANK_COLLAPSE, OVERSMOOTHING, MODALITY_GAP, DORMANT = (
+    *("rank-collapse", "oversmoothing", "modality-gap", "dormant-units"),
+)
 SEVERITIES = COLLAPSE, WARNING, NOTE, FINE = "collapse", "warning", "note", "healthy"
 
 
@@ -30,6 +37,30 @@ class Advice:
     text: str
     page: str
     title: str
+
+    def finding(
+        self,
+        kind: str,
+        sentence: str,
+        measure: str,
+        value: float,
+        *,
+        reference: float | None = None,
+        interval: tuple[float, float] | None = None,
+    ) -> Finding:
+        """Return a finding that this is the advice on; its parts are those of :class:`Finding`."""
+        return Finding(
+            kind,
+            self.severity,
+            sentence,
+            measure,
+            value,
+            reference,
+            interval,
+            self.text,
+            self.page,
+            self.title,
+        )
 
 
 ADVICE = {
@@ -79,8 +110,8 @@ ADVICE = {
         WARNING,
         "Right for the end of training a classifier, a loss for whatever is to be transferred: "
         "stop earlier, lessen weight decay, or add a term that needs more than the class.",
-        "06_cluster_collapse",
-        "Cluster collapse",
+        "17_neural_collapse",
+        "Neural and sub-class collapse",
     ),
     LOST: Advice(
         WARNING,
@@ -144,14 +175,18 @@ class Finding:
     Attributes
     ----------
     kind
-        One of the verdicts, or "class-collapse", "classes-lost", "shortcut", "noise", "shrunken",
-        "zero-rows", "duplicates", "dead-dimensions", "outliers".
+        What it is, in a word. Of a diagnosis one of the verdicts, or "class-collapse",
+        "classes-lost", "shortcut", "noise", "shrunken", "zero-rows", "duplicates",
+        "dead-dimensions", "outliers"; of a checkup "codebook-collapse", "routing-collapse",
+        "posterior-collapse", "idle-latents", "rank-collapse", "oversmoothing", "modality-gap",
+        "dormant-units", or "not-enough-data".
     severity
         "collapse", "warning", "note" or "healthy".
     sentence
         What was seen, with its numbers.
     measure
-        The name in :attr:`Diagnosis.metrics` of the number that it rests on first.
+        The name, in the `metrics` of the diagnosis or the checkup, of the number that it rests on
+        first.
     value, reference
         That number, and what healthy data of the same size would read, or the limit where there is
         no such number; None where there is neither.
@@ -191,19 +226,13 @@ def found(
     reference: float | None = None,
 ) -> Finding:
     """Return a finding, with value, reference and interval taken from the evidence."""
-    advice = ADVICE[kind]
-    own = value is None
-    return Finding(
+    return ADVICE[kind].finding(
         kind,
-        advice.severity,
         sentence,
         measure,
         evidence.metrics[measure] if value is None else value,
-        evidence.nulls.get(measure) if reference is None else reference,
-        evidence.intervals.get(measure) if own else None,
-        advice.text,
-        advice.page,
-        advice.title,
+        reference=evidence.nulls.get(measure) if reference is None else reference,
+        interval=evidence.intervals.get(measure) if value is None else None,
     )
 
 

@@ -82,22 +82,14 @@ def text(diagnosis: Diagnosis) -> str:
     for finding in diagnosis.findings:
         mark = f"{MARKS[finding.severity]} {finding.kind}: "
         lines.append("")
-        lines += textwrap.wrap(
-            mark + finding.sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False
-        )
-        lines += textwrap.wrap(
-            f"{finding.advice} See: {finding.title}.",
-            WIDTH,
-            initial_indent="  → ",
-            subsequent_indent="    ",
-            break_on_hyphens=False,
-        )
+        lines += wrapped(mark + finding.sentence, "  ")
+        lines += wrapped(f"{finding.advice} See: {finding.title}.", "    ", first="  → ")
     lines += ["", f"{'':32}{'reading':>10}{'isotropic':>12}   95 % interval"]
     for name, label, reading, null, interval in readings(diagnosis):
         del name
         lines.append(f"{label:32}{reading:>10}{null:>12}   {interval}".rstrip())
     if note := sampled(diagnosis):
-        lines += ["", *textwrap.wrap(note, WIDTH)]
+        lines += ["", *wrapped(note, "")]
     return "\n".join(lines)
 
 
@@ -116,7 +108,7 @@ def to_html(diagnosis: Diagnosis) -> str:
         f"<span aria-hidden='true'>{MARKS[diagnosis.findings[0].severity]}</span> "
         f"{html.escape(HEADLINES[diagnosis.verdict])}</span>"
         f"<small>{html.escape(size(diagnosis))}</small></h3>"
-        f"<ul>{''.join(map(_item, diagnosis.findings))}</ul>"
+        f"<ul>{''.join(map(item, diagnosis.findings))}</ul>"
         f"{_svg(diagnosis)}"
         "<div class='rc-scroll'><table><thead><tr><td></td><th scope='col'>reading</th>"
         "<th scope='col'>isotropic</th><th scope='col'>95 % interval</th></tr></thead>"
@@ -169,7 +161,15 @@ def _bars(diagnosis: Diagnosis) -> list[tuple[str, float]]:
     return found
 
 
-def _item(finding: Finding) -> str:
+def wrapped(text: str, indent: str, *, first: str = "") -> list[str]:
+    """Return text as lines of at most 96 characters, all but the first behind `indent`."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def item(finding: Finding) -> str:
+    """Return a finding as an item of a list in HTML, with its advice."""
     return (
         f"<li style='border-color:{COLOURS[finding.severity]}'>"
         f"<p><b>{html.escape(finding.kind)}</b> {html.escape(finding.sentence)}</p>"
