@@ -25,6 +25,7 @@ from official_files import (
 
 from repcollapse.data import files, load
 from repcollapse.data.official import read_cifar_binary, read_cifar_pickle, read_idx
+from repcollapse.data.unpickle import RefusedError
 
 GIVEN = os.environ.get(files.VARIABLE)
 real_files = pytest.mark.skipif(
@@ -138,6 +139,29 @@ def test_damaged_python_batches_are_named(tmp_path: Path, data: bytes, message: 
     path.write_bytes(data)
     with pytest.raises(ValueError, match=f"batch: .*{message}"):
         read_cifar_pickle(path)
+
+
+def test_pixels_of_another_type_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "batch"
+    data = (
+        python_batch(IMAGES, LABELS).replace(b"U\x02u1", b"U\x02i4").replace(b"U\x01|", b"U\x01<")
+    )
+    path.write_bytes(data.replace(b"M\x14\x00M\x00\x0c", b"K\x05M\x00\x0c"))
+    with pytest.raises(ValueError, match="b'data' must be an array of unsigned bytes"):
+        read_cifar_pickle(path)
+
+
+@pytest.mark.parametrize("forged", PYTHON)
+def test_a_batch_that_would_run_code_does_not(root: Path, forged: str) -> None:
+    write_cifar(root, files.CIFAR_PYTHON)
+    path, target = root / files.CIFAR_PYTHON / forged, root / "harm"
+    code = b"cos\nmkdir\nV" + os.fsencode(target) + b"\n\x85R"
+    path.write_bytes(path.read_bytes()[:-1] + code + b".")
+    with pytest.raises(RefusedError, match=rf"{forged}: refused: .* asks for os\.mkdir"):
+        load("cifar10", n_train=20, n_test=10)
+    assert not target.exists()
+    pickle.loads(b"\x80\x02" + code + b".")  # the same, as a plain loader reads it
+    assert target.is_dir()
 
 
 def test_both_forms_of_cifar_are_one_data_set(root: Path) -> None:

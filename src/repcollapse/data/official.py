@@ -142,17 +142,19 @@ def read_cifar_pickle(path: Path) -> Arrays:
     OSError
         Where the file cannot be read.
     ValueError
-        Where it is damaged, or a pickle that asks for more than a batch needs; see `unpickle`.
+        Where it is damaged, or asks for more than a batch needs: then it is a
+        :class:`~repcollapse.data.unpickle.RefusedError`, and nothing of it has been run.
     """
-    batch = unpickle.loads(files.verified_bytes(path), source=str(path))
+    data = files.verified_bytes(path)
+    batch = unpickle.loads(data, source=str(path), format="CIFAR-10", allowed=unpickle.NUMPY)
     if not isinstance(batch, dict) or not {b"data", b"labels"} <= batch.keys():
         raise ValueError(f"{path}: a CIFAR-10 batch must be a dict with b'data' and b'labels'")
-    data, labels = batch[b"data"], batch[b"labels"]
+    pixels, labels = batch[b"data"], batch[b"labels"]
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise ValueError(f"{path}: b'labels' must be a list of integers")
-    if not isinstance(data, unpickle.ByteArray):
+    if not isinstance(pixels, unpickle.Array) or pixels.values.dtype != np.uint8:
         raise ValueError(f"{path}: b'data' must be an array of unsigned bytes, one row an image")
-    return _checked_batch(path, data.numpy(), np.array(labels))
+    return _checked_batch(path, pixels.values, np.array(labels))
 
 
 def _checked_batch(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Arrays:

@@ -1,92 +1,140 @@
-"""Read the pickles of CIFAR-10, which Python 2 wrote, without running what a pickle can run.
+"""Read the pickles of two official data sets without running what a pickle can run.
 
-A pickle is a program: to load one is to call what it names. The official files name three things of
-numpy, to rebuild one array of bytes. Those names lead here to stand-ins that can do exactly that
-and keep no state of their own; every other name is refused.
+A pickle is a program: to load one is to call what it names. The files of CIFAR-10 and of Planetoid,
+which Python 2 wrote, name a handful of things to rebuild arrays of numbers. Each reader says which
+names its files need, and what stands in for each: an object that can do exactly that one thing and
+keeps no state of its own. Every other name is refused.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+# Unsigned bytes, and integers and floats of four bytes with the little end first.
+_TYPES = {code: np.dtype(f"<{code.decode()}") for code in (b"u1", b"i4", b"f4")}
 
-def loads(data: bytes, *, source: str) -> Any:
-    """Return what the pickle holds: containers, numbers, bytes and `ByteArray`.
+
+class RefusedError(ValueError):
+    """A pickle asks for what files of its format do not need; nothing of it has been run."""
+
+
+def loads(data: bytes, *, source: str, format: str, allowed: Mapping[str, Any]) -> Any:
+    """Return what a pickle holds: containers, numbers, bytes, and what stand-ins make of the rest.
 
     Parameters
     ----------
-    data : bytes
-        The pickle.
-    source : str
-        The file's name, for the error message.
+    data
+        The pickle, of any protocol.
+    source
+        The file's name, for error messages.
+    format
+        What the file is one of, as in "CIFAR-10", for error messages.
+    allowed
+        Under each dotted name that such files need, what stands in for it: called where the pickle
+        calls the name. Those of :data:`NUMPY` make an :class:`Array`. A stand-in must not have an
+        attribute that can be set, and raises :class:`RefusedError` for arguments that it does not
+        know.
 
     Raises
     ------
+    RefusedError
+        Where the pickle asks for another name or an outside object, or for something that a
+        stand-in refuses. It is a ValueError.
     ValueError
-        Where the pickle is damaged or asks for any other name; nothing of it has then been run.
+        Where the pickle is damaged.
 
     Examples
     --------
-    >>> loads(pickle.dumps({"label_names": ["cat"]}), source="example")
-    {'label_names': ['cat']}
-    >>> loads(pickle.dumps(print), source="example")
+    >>> loads(pickle.dumps({0: [1, 2]}), source="file", format="CIFAR-10", allowed=NUMPY)
+    {0: [1, 2]}
+    >>> loads(pickle.dumps(print), source="file", format="CIFAR-10", allowed=NUMPY)
     Traceback (most recent call last):
         ...
-    ValueError: example: refused: the pickle asks for builtins.print; a CIFAR-10 file needs only \
-numpy.core.multiarray._reconstruct, numpy.ndarray, numpy.dtype
+    repcollapse.data.unpickle.RefusedError: file: refused: the pickle asks for builtins.print; a \
+file of CIFAR-10 needs only numpy.core.multiarray._reconstruct, numpy.ndarray, numpy.dtype
     """
     try:
-        return _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except _RefusedError as error:
-        raise ValueError(f"{source}: refused: {error}") from None
+        return _Unpickler(data, format, allowed).load()
+    except RefusedError as error:
+        raise RefusedError(f"{source}: refused: {error}") from None
     except Exception as error:
         # A damaged pickle raises whatever its bytes happen to mean.
         raise ValueError(
-            f"{source}: not a whole pickle of CIFAR-10 ({type(error).__name__}: {error})"
+            f"{source}: not a whole pickle of {format} ({type(error).__name__}: {error})"
         ) from error
 
 
-class ByteArray:
-    """The array of a batch: a shape and as many unsigned bytes, in C order."""
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, format: str, allowed: Mapping[str, Any]) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self._format, self._allowed = format, allowed
 
-    __slots__ = ("_data", "_shape")
+    def find_class(self, module: str, name: str) -> Any:
+        asked = f"{module}.{name}"
+        if asked not in self._allowed:
+            raise RefusedError(
+                f"the pickle asks for {asked}; a file of {self._format} needs only "
+                f"{', '.join(self._allowed)}"
+            )
+        return self._allowed[asked]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise RefusedError(f"the pickle asks for the outside object {pid!r}; it may ask for none")
+
+
+class Array:
+    """An array of unsigned bytes, or of integers or floats of four bytes; empty until filled.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        What it holds, read-only.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values = np.frombuffer(b"", np.uint8)
 
     def __setstate__(self, state: Any) -> None:
         match state:
-            case (1, tuple(shape), _ByteType(), False, bytes(data)):
-                self._shape, self._data = shape, data
+            case (1, tuple(shape), _Type() as kind, False, bytes(data)):
+                self.values = _filled(shape, kind.dtype, data)
             case _:
-                raise _RefusedError("the pickle describes an array other than plain bytes")
-        if not all(type(size) is int and size >= 0 for size in shape):
-            raise _RefusedError(f"the pickle asks for an array of shape {shape!r}")
-        if math.prod(shape) != len(data):
-            raise _RefusedError(f"an array of shape {shape} cannot hold {len(data)} bytes")
-
-    def numpy(self) -> np.ndarray:
-        """Return it as a read-only numpy array."""
-        return np.frombuffer(self._data, np.uint8).reshape(self._shape)
+                raise RefusedError("the pickle describes an array other than plain numbers")
 
 
-class _RefusedError(pickle.UnpicklingError):
-    pass
+def _filled(shape: tuple[Any, ...], dtype: np.dtype[Any], data: bytes) -> np.ndarray:
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise RefusedError(f"the pickle asks for an array of shape {shape!r}")
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:
+        raise RefusedError(
+            f"an array of shape {shape} and type {dtype.str} cannot hold {len(data)} bytes"
+        ) from error
 
 
-class _ByteType:
-    """Stands in for numpy.dtype("u1")."""
+class _Type:
+    """Stands in for one of the numpy types."""
 
-    __slots__ = ()
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
 
     def __setstate__(self, state: Any) -> None:
-        if state != (3, b"|", None, None, None, -1, -1, 0):
-            raise _RefusedError(f"the pickle asks for the numpy type {state!r}")
+        order = self.dtype.str[:1].encode()  # of single bytes "|", of four "<"
+        if state != (3, order, None, None, None, -1, -1, 0):
+            raise RefusedError(f"the pickle asks for the numpy type {state!r}")
 
 
-# The three names. With empty slots, an instance has no attribute that a pickle could set.
+# With empty slots, an instance has no attribute that a pickle could set.
 class _NDArray:
     __slots__ = ()
 
@@ -94,36 +142,25 @@ class _NDArray:
 class _Reconstruct:
     __slots__ = ()
 
-    def __call__(self, kind: Any, shape: Any, code: Any) -> ByteArray:
+    def __call__(self, kind: Any, shape: Any, code: Any) -> Array:
         if not isinstance(kind, _NDArray) or (shape, code) != ((0,), b"b"):
-            raise _RefusedError(f"the pickle asks for an array of shape {shape!r}, type {code!r}")
-        return ByteArray()
+            raise RefusedError(f"the pickle asks for an array of shape {shape!r}, type {code!r}")
+        return Array()
 
 
 class _DType:
     __slots__ = ()
 
-    def __call__(self, code: Any, align: Any, copy: Any) -> _ByteType:
-        if (code, align, copy) != (b"u1", 0, 1):
-            raise _RefusedError(f"the pickle asks for the numpy type {code!r}; needed is b'u1'")
-        return _ByteType()
+    def __call__(self, code: Any, align: Any, copy: Any) -> _Type:
+        if code not in _TYPES or (align, copy) != (0, 1):
+            known = ", ".join(map(repr, _TYPES))
+            raise RefusedError(f"the pickle asks for the numpy type {code!r}; known are {known}")
+        return _Type(_TYPES[code])
 
 
-_ALLOWED = {
-    "numpy.core.multiarray._reconstruct": _Reconstruct,
-    "numpy.ndarray": _NDArray,
-    "numpy.dtype": _DType,
+# The names by which numpy rebuilds an array.
+NUMPY: Mapping[str, Any] = {
+    "numpy.core.multiarray._reconstruct": _Reconstruct(),
+    "numpy.ndarray": _NDArray(),
+    "numpy.dtype": _DType(),
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}"
-        if asked not in _ALLOWED:
-            raise _RefusedError(
-                f"the pickle asks for {asked}; a CIFAR-10 file needs only {', '.join(_ALLOWED)}"
-            )
-        return _ALLOWED[asked]()
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _RefusedError(f"the pickle asks for the outside object {pid!r}; it may ask for none")
