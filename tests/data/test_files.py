@@ -87,6 +87,58 @@ def test_another_md5_is_an_error_that_names_both(
         assert text in str(caught.value)
 
 
+# --- the files of any data set
+
+
+@pytest.fixture
+def poems(root: Path) -> dict[str, str]:
+    """Two files of a data set of the tests' own, with their sums."""
+    (root / "verse").mkdir()
+    texts = {"one.txt": b"a", "two.txt": b"b"}
+    for name, text in texts.items():
+        (root / "verse" / name).write_bytes(text)
+    return {name: md5(text) for name, text in texts.items()}
+
+
+def test_what_lies_in_the_given_folder_is_found(root: Path, poems: dict[str, str]) -> None:
+    assert files.is_here("verse", poems)
+    found = files.official("poems", "verse", "http://127.0.0.1:9/", poems)
+    assert found == {name: root / "verse" / name for name in poems}
+    assert [files.verified_bytes(path, poems) for path in found.values()] == [b"a", b"b"]
+
+
+def test_what_does_not_lie_there_is_named(root: Path, poems: dict[str, str]) -> None:
+    (root / "verse" / "two.txt").unlink()
+    assert not files.is_here("verse", poems)
+    with pytest.raises(FileNotFoundError, match=r"poems is not in .* missing verse/two.txt\."):
+        files.official("poems", "verse", "http://127.0.0.1:9/", poems)
+
+
+def test_a_file_is_held_against_its_own_sums(root: Path, poems: dict[str, str]) -> None:
+    path = root / "verse" / "one.txt"
+    path.write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"one.txt: damaged or not the official file") as caught:
+        files.verified_bytes(path, poems)
+    assert poems["one.txt"] in str(caught.value)
+    assert files.verified_bytes(path, {}) == b"other"
+
+
+def test_what_is_not_there_is_downloaded_once(
+    site: tuple[Path, str, list[str]], cache: Path
+) -> None:
+    folder, address, served = site
+    (folder / "one.txt").write_bytes(b"a")
+    (folder / "two.txt").write_bytes(b"other")
+    for _ in range(2):
+        found = files.official("poems", "verse", address, {"one.txt": md5(b"a")})
+        assert found["one.txt"].read_bytes() == b"a"
+        assert files.is_here("verse", ["one.txt"])
+    assert served == ["/one.txt"]
+    assert not files.is_here("verse", ["one.txt", "two.txt"])
+    with pytest.raises(ValueError, match=r"poems: .* did not deliver the official file"):
+        files.official("poems", "verse", address, {"one.txt": md5(b"a"), "two.txt": md5(b"b")})
+
+
 # --- downloads, from a server of the test's own
 
 
@@ -124,6 +176,7 @@ def fashion_site(
     write_fashion(folder)
     monkeypatch.setattr(files, "FASHION_URL", address + "fashion_mnist/")
     sums = {name: md5((folder / "fashion_mnist" / name).read_bytes()) for name in FASHION}
+    monkeypatch.setattr(files, "FASHION_MD5", sums)
     monkeypatch.setattr(files, "MD5", sums)
     return folder / "fashion_mnist", served
 
@@ -168,6 +221,7 @@ def test_without_pooch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without_pooch)
+    assert not files.is_here("fashion_mnist", FASHION)
     with pytest.raises(ImportError, match=r"needs pooch: pip install pooch"):
         load("cifar10")
 

@@ -5,6 +5,7 @@ Both have one layout:
     <folder>/fashion_mnist/*.gz             the four files
     <folder>/cifar-10-batches-bin/*.bin     the binary form, or
     <folder>/cifar-10-batches-py/*          the Python form
+    <folder>/planetoid_cora/ind.cora.*      the eight files that `repcollapse.graphs.cora` reads
 
 With REPCOLLAPSE_DATA set, nothing is ever downloaded.
 """
@@ -17,6 +18,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -30,53 +32,104 @@ CIFAR_ARCHIVE_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
 # md5 is what the authors publish. It guards against damage; that a reader cannot be harmed by a
 # forged file is the business of the parsers, none of which runs what it reads.
-MD5 = {
+FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
-    "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
-    "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
-    "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
-    "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
-    "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-_FASHION_FILES = [name for name in MD5 if name.endswith(".gz")]
-_CIFAR_FILES = {
-    CIFAR_BINARY: [name for name in MD5 if name.endswith(".bin")],
-    CIFAR_PYTHON: [name for name in MD5 if name.endswith(("batch", "1", "2", "3", "4", "5"))],
+CIFAR_MD5 = {
+    CIFAR_BINARY: {
+        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+    },
+    CIFAR_PYTHON: {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
 }
+MD5 = FASHION_MD5 | CIFAR_MD5[CIFAR_BINARY] | CIFAR_MD5[CIFAR_PYTHON]
+
+
+def official(dataset: str, folder: str, url: str, md5: Mapping[str, str]) -> dict[str, Path]:
+    """Return the path of each file of a data set, by name; download them first where needed.
+
+    Parameters
+    ----------
+    dataset
+        Its name, for error messages.
+    folder
+        Where its files lie, below the folder that REPCOLLAPSE_DATA names or below the cache.
+    url
+        Where they are downloaded from: what stands before each name.
+    md5
+        The names of the files, and the md5 that a download of each must have. Files that are there
+        are compared with it when they are read, by :func:`verified_bytes`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where REPCOLLAPSE_DATA names a folder that lacks some of them, or none that exists.
+    ConnectionError
+        Where they must be downloaded and cannot be.
+    ValueError
+        Where a download has another md5; nothing of it is kept.
+    ImportError
+        Where they must be downloaded and pooch is not installed.
+    """
+    given = _given_folder()
+    root = _cache() if given is None else given
+    if given is None:
+        for name, expected in md5.items():
+            _download(dataset, url + name, expected, root / folder / name)
+    elif missing := _absent(root, folder, md5):
+        raise _missing(dataset, given, missing)
+    return {name: root / folder / name for name in md5}
+
+
+def is_here(folder: str, names: Iterable[str]) -> bool:
+    """Return whether :func:`official` would find all these files without a download.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where REPCOLLAPSE_DATA names a folder that does not exist.
+    """
+    root = _given_folder()
+    if root is None:
+        try:
+            root = _cache()
+        except ImportError:  # without pooch there is no cache
+            return False
+    return not _absent(root, folder, names)
 
 
 def fashion_mnist() -> dict[str, Path]:
-    """Return the path of each of the four files, by name; download them first where needed."""
-    folder = _given_folder()
-    if folder is not None:
-        paths = {name: folder / "fashion_mnist" / name for name in _FASHION_FILES}
-        if missing := [path for path in paths.values() if not path.is_file()]:
-            raise _missing("fashion_mnist", folder, missing)
-        return paths
-    cache = _cache() / "fashion_mnist"
-    return {
-        name: _download("fashion_mnist", FASHION_URL + name, MD5[name], cache / name)
-        for name in _FASHION_FILES
-    }
+    """Return the path of each of the four files, by name; see :func:`official`."""
+    return official("fashion_mnist", "fashion_mnist", FASHION_URL, FASHION_MD5)
 
 
 def cifar10() -> Path:
-    """Return the folder of the batches, in either form; download the binary one where needed."""
+    """Return the folder of the batches, in either form; download the binary one where needed.
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        As :func:`official`; a ValueError as well for an archive that lacks a batch.
+    """
     given = _given_folder()
     root = _cache() if given is None else given
     missing: list[Path] = []
-    for form, names in _CIFAR_FILES.items():
-        absent = [path for name in names if not (path := root / form / name).is_file()]
+    for form, names in CIFAR_MD5.items():
+        absent = _absent(root, form, names)
         if not absent:
             return root / form
         missing += absent
@@ -86,8 +139,15 @@ def cifar10() -> Path:
     return extract_binary(archive, root)  # the archive stays: another process may be reading it
 
 
-def verified_bytes(path: Path) -> bytes:
+def verified_bytes(path: Path, md5: Mapping[str, str] | None = None) -> bytes:
     """Return the file's bytes after comparing their md5 with the published one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    md5
+        By name, what was published; by default :data:`MD5`. A file of another name passes.
 
     Raises
     ------
@@ -97,7 +157,7 @@ def verified_bytes(path: Path) -> bytes:
         Where the md5 differs: the file is damaged, or another.
     """
     data = path.read_bytes()
-    expected = MD5.get(path.name)
+    expected = (MD5 if md5 is None else md5).get(path.name)
     given = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if expected is not None and given != expected:
         raise ValueError(
@@ -130,7 +190,7 @@ def extract_binary(archive: Path, root: Path) -> Path:
 
 
 def _copy_members(archive: Path, folder: Path) -> None:
-    wanted = {f"{CIFAR_BINARY}/{name}": name for name in _CIFAR_FILES[CIFAR_BINARY]}
+    wanted = {f"{CIFAR_BINARY}/{name}": name for name in CIFAR_MD5[CIFAR_BINARY]}
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
@@ -160,11 +220,15 @@ def _given_folder() -> Path | None:
     return folder
 
 
+def _absent(root: Path, folder: str, names: Iterable[str]) -> list[Path]:
+    return [path for name in names if not (path := root / folder / name).is_file()]
+
+
 def _missing(
     dataset: str, folder: Path, paths: list[Path], *, either: bool = False
 ) -> FileNotFoundError:
     names = ", ".join(str(path.relative_to(folder)) for path in paths)
-    forms = f" (either of the folders {' and '.join(_CIFAR_FILES)} suffices)" if either else ""
+    forms = f" (either of the folders {' and '.join(CIFAR_MD5)} suffices)" if either else ""
     return FileNotFoundError(
         f"{dataset} is not in {folder}, the folder that {VARIABLE} names: missing {names}{forms}. "
         f"Put the official files there, or unset {VARIABLE} to have them downloaded."

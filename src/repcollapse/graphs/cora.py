@@ -1,13 +1,6 @@
-"""Cora, from the files of Planetoid: in the folder REPCOLLAPSE_DATA names, or downloaded once.
-
-Both have one layout, <folder>/planetoid_cora/ind.cora.*, beside those of `repcollapse.data.files`.
-With REPCOLLAPSE_DATA set, nothing is ever downloaded.
-"""
+"""Cora, from the files of Planetoid: eight, which `repcollapse.data.files` finds or downloads."""
 
 from __future__ import annotations
-
-import hashlib
-from pathlib import Path
 
 from repcollapse.data import files
 from repcollapse.graphs import planetoid
@@ -39,7 +32,7 @@ def cora() -> Graph:
     Raises
     ------
     ValueError
-        Where a file is damaged.
+        Where a file is damaged, or asks for more than such files need; nothing of it is then run.
     FileNotFoundError
         Where REPCOLLAPSE_DATA is set and the folder lacks the files.
     ConnectionError
@@ -51,42 +44,20 @@ def cora() -> Graph:
     ----------
     Sen et al. 2008; Yang, Cohen & Salakhutdinov 2016 for the files and the split.
     """
-    parts = {name.removeprefix("ind.cora."): _verified(path) for name, path in _paths().items()}
+    paths = files.official("cora", FOLDER, URL, MD5)
+    parts = {
+        name.removeprefix("ind.cora."): files.verified_bytes(path, MD5)
+        for name, path in paths.items()
+    }
     return planetoid.read(parts, source="cora")
 
 
 def cora_is_here() -> bool:
-    """Return whether :func:`cora` would find its files without a download."""
-    given = files._given_folder()
-    if given is None:
-        try:
-            given = files._cache()
-        except ImportError:  # without pooch there is no cache
-            return False
-    return all((given / FOLDER / name).is_file() for name in MD5)
+    """Return whether :func:`cora` would find its files without a download.
 
-
-def _paths() -> dict[str, Path]:
-    given = files._given_folder()
-    folder = (files._cache() if given is None else given) / FOLDER
-    paths = {name: folder / name for name in MD5}
-    if given is None:
-        return {
-            name: files._download("cora", URL + name, MD5[name], path)
-            for name, path in paths.items()
-        }
-    if missing := [path for path in paths.values() if not path.is_file()]:
-        raise files._missing("cora", given, missing)
-    return paths
-
-
-def _verified(path: Path) -> bytes:
-    data = path.read_bytes()
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != MD5.get(path.name, found):
-        raise ValueError(
-            f"{path}: damaged or not the official file: its md5 is {found}, expected "
-            f"{MD5[path.name]}. Replace it, or delete it to have it downloaded again where "
-            f"{files.VARIABLE} is not set."
-        )
-    return data
+    Raises
+    ------
+    FileNotFoundError
+        Where REPCOLLAPSE_DATA is set and names no folder that exists.
+    """
+    return files.is_here(FOLDER, MD5)
