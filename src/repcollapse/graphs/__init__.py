@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 from repcollapse.graphs.cora import cora, cora_is_here
-from repcollapse.graphs.graph import Graph, normalised
+from repcollapse.graphs.graph import Graph, Spectrum, normalised
 from repcollapse.graphs.made import block_model, karate_club, neighbours
 from repcollapse.graphs.smoothness import dirichlet_energy, distance_to_limit, spectral_energy
 
 __all__ = [
     "Graph",
+    "Spectrum",
     "block_model",
     "cora",
     "cora_is_here",

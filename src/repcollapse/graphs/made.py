@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repcollapse import _checks
-from repcollapse.data import load, stream
-from repcollapse.graphs.graph import Graph, components, labelled_split
+from repcollapse.data import load, stratified_order, stream
+from repcollapse.graphs.graph import Graph, components
 
 # A node with ten neighbours on average is without any in one case of twenty thousand: where a
 # hundred graphs in a row fall apart, the probabilities are to blame.
@@ -172,3 +172,43 @@ def neighbours(
     edges = pairs.sort(dim=0).values.unique(dim=1)
     split = labelled_split(images.labels, labelled, stream(seed, "neighbours"))
     return Graph(pixels, edges, images.labels, *split)
+
+
+def labelled_split(
+    labels: Tensor, labelled: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw nodes of every class for training, as many for validation, and leave the rest to test.
+
+    Parameters
+    ----------
+    labels
+        The class of each node, shape (N,), int64.
+    labelled
+        How many of each class to train on.
+    generator
+        What draws them.
+
+    Returns
+    -------
+    tuple of Tensor
+        The nodes for training, for validation and for the test, each int64 and rising.
+
+    Raises
+    ------
+    ValueError
+        For a class with too few nodes to leave one for the test.
+    """
+    order = stratified_order(labels, generator)
+    parts: tuple[list[Tensor], ...] = ([], [], [])
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        if len(members) <= 2 * labelled:
+            raise ValueError(
+                f"labelled must be below half of every class; got {labelled}, "
+                f"and {len(members)} nodes of class {int(label)}"
+            )
+        chosen = members.split([labelled, labelled, len(members) - 2 * labelled])
+        for part, some in zip(parts, chosen, strict=True):
+            part.append(some)
+    train, validation, test = (torch.cat(part).sort().values for part in parts)
+    return train, validation, test

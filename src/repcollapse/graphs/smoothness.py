@@ -7,10 +7,10 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.graphs.graph import Graph
+from repcollapse.graphs.graph import Graph, rows_of
 
 
-def dirichlet_energy(graph: Graph, h: ArrayLike) -> float:
+def dirichlet_energy(graph: Graph, h: ArrayLike, *, relative: bool = False) -> float:
     r"""Return how much node features differ along edges.
 
     .. math::
@@ -25,12 +25,14 @@ def dirichlet_energy(graph: Graph, h: ArrayLike) -> float:
         The graph, of N nodes.
     h
         Features, shape (N, D).
+    relative
+        Divide by :math:`\lVert H \rVert^2`, so that the scale of `h` does not matter.
 
     Returns
     -------
     float
-        In [0, 2 ‖H‖²). It is 0 exactly where, on each connected component, nodes differ by the root
-        of their degree alone. Quadratic in the scale of `h`.
+        In [0, 2 ‖H‖²), relative in [0, 2). It is 0 exactly where, on each connected component,
+        nodes differ by the root of their degree alone, and where all features are 0.
 
     Raises
     ------
@@ -51,9 +53,11 @@ def dirichlet_energy(graph: Graph, h: ArrayLike) -> float:
     >>> dirichlet_energy(club, club.degrees.sqrt()[:, None])
     0.0
     """
-    h = _features(graph, h) / graph.degrees.sqrt()[:, None]
+    h = _features("h", h, graph)
+    scaled = h / graph.degrees.sqrt()[:, None]
     first, second = graph.edges
-    return float((h[first] - h[second]).square().sum())
+    energy = float((scaled[first] - scaled[second]).square().sum())
+    return _of(energy, float(h.square().sum())) if relative else energy
 
 
 def distance_to_limit(graph: Graph, h: ArrayLike) -> float:
@@ -66,8 +70,10 @@ def distance_to_limit(graph: Graph, h: ArrayLike) -> float:
 
     Parameters
     ----------
-    graph, h
-        As in :func:`dirichlet_energy`.
+    graph
+        The graph, of N nodes.
+    h
+        Features, shape (N, D).
 
     Returns
     -------
@@ -90,14 +96,14 @@ def distance_to_limit(graph: Graph, h: ArrayLike) -> float:
     >>> distance_to_limit(club, 3 * club.degrees.sqrt()[:, None]) < 1e-12
     True
     """
-    h = _features(graph, h)
+    h = _features("h", h, graph)
     root = graph.degrees.sqrt()[:, None]
     into = torch.zeros(int(graph.components.max()) + 1, 1 + h.shape[1], dtype=h.dtype)
     sums = into.index_add(0, graph.components, torch.cat([root.square(), root * h], dim=1))
     return float((h - root * (sums[:, 1:] / sums[:, :1])[graph.components]).norm())
 
 
-def spectral_energy(graph: Graph, x: ArrayLike, layers: int) -> float:
+def spectral_energy(graph: Graph, x: ArrayLike, layers: int, *, relative: bool = False) -> float:
     r"""Return the Dirichlet energy of :math:`\hat A^L X` by its closed form.
 
     .. math::
@@ -111,11 +117,14 @@ def spectral_energy(graph: Graph, x: ArrayLike, layers: int) -> float:
         The graph, and the features before the first layer, shape (N, D).
     layers
         :math:`L`, at least 0.
+    relative
+        Divide by :math:`\lVert \hat A^L X \rVert^2`, as :func:`dirichlet_energy` does.
 
     Returns
     -------
     float
-        In [0, 2 ‖X‖²); falls with L, in the end by the square of the largest modulus below 1.
+        In [0, 2 ‖X‖²), relative in [0, 2); falls in the end by the square of the largest modulus
+        below 1 a layer. 0 where the features are, or what is left of them cannot be told from 0.
 
     Raises
     ------
@@ -135,13 +144,15 @@ def spectral_energy(graph: Graph, x: ArrayLike, layers: int) -> float:
     True
     """
     layers = _checks.integer("layers", layers, at_least=0)
-    values, vectors = torch.linalg.eigh(graph.adjacency.to_dense())
-    shares = (vectors.T @ _features(graph, x)).square().sum(dim=1)
-    return float((values ** (2 * layers) * (1 - values) * shares).sum())
+    values, vectors = graph.spectrum.values, graph.spectrum.vectors
+    shares = values ** (2 * layers) * (vectors.T @ _features("x", x, graph)).square().sum(dim=1)
+    energy = float(((1 - values) * shares).sum())
+    return _of(energy, float(shares.sum())) if relative else energy
 
 
-def _features(graph: Graph, h: ArrayLike) -> Tensor:
-    h = _checks.as_matrix("h", h).double()
-    if len(h) != len(graph):
-        raise ValueError(f"h must have one row a node, {len(graph)}; got {len(h)}")
-    return h
+def _features(name: str, value: ArrayLike, graph: Graph) -> Tensor:
+    return rows_of(name, value, len(graph)).detach().cpu().double()
+
+
+def _of(energy: float, whole: float) -> float:
+    return energy / whole if whole > 0 else 0.0

@@ -325,5 +325,4 @@ def train(
 
 def _thinned(graph: Graph, keep: float) -> Tensor:
     edges = graph.edges[:, torch.rand(graph.edges.shape[1]) < keep]
-    degrees = 1.0 + torch.bincount(edges.flatten(), minlength=len(graph)).double()
-    return normalised(edges, degrees).to_dense()
+    return normalised(edges, len(graph)).to_dense()
