@@ -33,7 +33,15 @@ def holding(value, *, row=2, n=8):
 ONE_MATRIX = {
     name: getattr(diagnostics, name)
     for name in (
-        *("feature_std", "spread", "mean_share", "uniformity", "singular_values", "stable_rank"),
+        *(
+            "feature_std",
+            "spread",
+            "mean_share",
+            "mean_cosine",
+            "uniformity",
+            "singular_values",
+            "stable_rank",
+        ),
         *("participation_ratio", "effective_rank", "rankme", "srank", "cev_auc", "alpha_req"),
         *("offdiagonal_correlation", "intrinsic_dimension", "coding_rate", "sigreg_statistic"),
     )
@@ -41,6 +49,8 @@ ONE_MATRIX = {
     "prototype_usage": diagnostics.prototype_usage,
     "lidar": lambda z: diagnostics.lidar(z, [0, 0, 1, 1, 2, 2, 3, 3]),
     "neural_collapse": lambda z: diagnostics.neural_collapse(z, [0, 1] * 4),
+    "cosines_of_means": lambda z: diagnostics.cosines_of_means(z, [0, 1] * 4),
+    "linear_map": lambda z: diagnostics.linear_map(z, good()),
 }
 STATES = {
     "Moments.of": Moments.of,
@@ -93,7 +103,8 @@ def test_one_matrix(name, bad):
 
 
 TWO_ROWS = sorted(
-    set(ONE_MATRIX) - {"prototype_usage", "lidar", "neural_collapse", "intrinsic_dimension"}
+    set(ONE_MATRIX)
+    - {"prototype_usage", "lidar", "neural_collapse", "cosines_of_means", "intrinsic_dimension"}
 )
 
 
@@ -235,6 +246,18 @@ def test_matrices_of_probes(function, bad, place):
     check(lambda: function(*given), error, message.format(["train_z", "", "test_z"][place]))
 
 
+@pytest.mark.parametrize("bad", BAD_MATRICES)
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_matrices_of_the_regression_probe(bad, place):
+    value, error, message = BAD_MATRICES[bad]
+    given = [good(), good(seed=1), good(seed=2), good(seed=3)]
+    given[place] = value
+    name = ["train_z", "train_y", "test_z", "test_y"][place]
+    if bad == "vector" and place % 2:  # one value a row will do, of as many rows
+        message = "{} must have the 8 rows of .*; got 3"
+    check(lambda: diagnostics.regression_probe(*given), error, message.format(name))
+
+
 BAD_LABELS = {
     "short": (Y[:5], ValueError, r"{} must have shape \(8,\).*; got shape \(5,\)"),
     "column": (Y[:, None], ValueError, r"{} must have shape \(8,\).*; got shape \(8, 1\)"),
@@ -357,6 +380,7 @@ def test_everything_public_is_in_these_tables():
     # Functions of a size are among the options above; those of a state are beside the states.
     elsewhere |= {"null_measures", "null_singular_values", "spectral_measures", "lidar_of"}
     elsewhere |= {"jackknife_intervals", "neural_collapse_of", "intraclass_correlation_of"}
+    elsewhere |= {"regression_probe"}
     tested = {*ONE_MATRIX, *TWO_MATRICES, *VIEWS, *PROBES, *elsewhere}
     public = {name: getattr(diagnostics, name) for name in diagnostics.__all__}
     public |= {name: getattr(objectives, name) for name in objectives.__all__}

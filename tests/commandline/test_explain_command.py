@@ -32,7 +32,7 @@ DEFINED = [
 # Functions of repcollapse.diagnostics that are no measure of embeddings.
 HELPERS = {
     *("instruments", "jackknife_intervals", "null_measures", "null_singular_values"),
-    *("singular_values", "spectral_measures"),
+    *("linear_map", "singular_values", "spectral_measures"),
 }
 
 

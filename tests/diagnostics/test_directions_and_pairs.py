@@ -17,6 +17,7 @@ from repcollapse.diagnostics import (
     feature_std,
     instruments,
     intraclass_correlation,
+    mean_cosine,
     mean_share,
     pairs,
     participation_ratio,
@@ -29,7 +30,7 @@ from repcollapse.diagnostics import (
 
 few = settings(max_examples=30, deadline=None)
 RANKS = [stable_rank, participation_ratio, effective_rank, rankme]
-DIRECTIONS = [spread, mean_share, feature_std, uniformity]
+DIRECTIONS = [spread, mean_share, mean_cosine, feature_std, uniformity]
 
 
 def randn(*shape, seed=0):
@@ -76,6 +77,35 @@ def test_identities_and_ranges(z):
     for measure in (spread, mean_share, feature_std):
         assert 0 <= measure(z) <= 1
     assert -4 * n / (n - 1) - 1e-12 <= uniformity(z) <= 0
+
+
+@few
+@given(samples)
+def test_mean_cosine_is_that_of_all_pairs_and_of_no_row_with_itself(z):
+    cosines = unit(z) @ unit(z).T
+    pairs = cosines[~np.eye(len(z), dtype=bool)]
+    assert mean_cosine(z) == pytest.approx(pairs.mean(), abs=1e-12)
+    assert -1 / (len(z) - 1) - 1e-12 <= mean_cosine(z) <= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_mean_cosine_is_least_where_directions_cancel(n):
+    simplex = np.eye(n) - 1 / n
+    assert mean_cosine(simplex) == pytest.approx(-1 / (n - 1), rel=1e-12)
+
+
+def test_mean_cosine_of_uniform_directions_does_not_depend_on_their_number():
+    readings = [
+        np.mean([mean_cosine(randn(n, 8, seed=seed)) for seed in range(400)]) for n in (3, 50)
+    ]
+    assert readings == pytest.approx([0, 0], abs=0.03)
+
+
+def test_without_two_directions_the_mean_cosine_is_that_of_collapse():
+    z = np.zeros((5, 3))
+    assert mean_cosine(z) == 1
+    z[2] = 1
+    assert mean_cosine(z) == 1
 
 
 def test_feature_std_is_the_spread_where_all_features_vary_alike():
@@ -154,7 +184,7 @@ def test_constant_rows(constant, dtype, shape):
     z = torch.full(shape, constant, dtype=dtype)
     assert spread(z) == 0
     assert feature_std(z) == 0
-    assert mean_share(z) == 1
+    assert mean_share(z) == mean_cosine(z) == 1
     assert uniformity(z) == pytest.approx(0, abs=1e-14)
     assert alignment(z, z) == 0
 
@@ -163,7 +193,7 @@ def test_constant_rows(constant, dtype, shape):
 def test_equal_rows_have_exactly_no_spread(n):
     """The rounding of their mean is no spread."""
     z = np.repeat(randn(1, 7), n, axis=0)
-    assert (spread(z), mean_share(z)) == (0, 1)
+    assert (spread(z), mean_share(z), mean_cosine(z)) == (0, 1, 1)
     assert instruments(np.stack([z, z]))["spread"] == 0
 
 

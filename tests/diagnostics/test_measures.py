@@ -21,6 +21,7 @@ from repcollapse.diagnostics import (
     alpha_req,
     cev_auc,
     coding_rate,
+    cosines_of_means,
     effective_rank,
     feature_std,
     intrinsic_dimension,
@@ -75,6 +76,7 @@ MEASURES = {
     "nc1": (lambda z: neural_collapse(z, LABELS).nc1, "sto"),
     "nc2_norms": (lambda z: neural_collapse(z, LABELS).nc2_norms, "sto"),
     "nc2_angles": (lambda z: neural_collapse(z, LABELS).nc2_angles, "sto"),
+    "cosine": (lambda z: float(cosines_of_means(z, LABELS)[0]), "sto"),
     "sigreg": (sigreg_statistic, ""),
 }
 CHANGES = {
@@ -480,6 +482,38 @@ def test_angles_are_averaged_as_absolute_values():
     assert found.nc2_norms == pytest.approx(0, abs=1e-12)
     assert found.nc2_angles == pytest.approx(np.abs(pairs + 1 / 3).mean(), rel=1e-12)
     assert found.nc2_angles > 0.1
+    above = cosines[np.triu_indices(4, k=1)]
+    np.testing.assert_allclose(cosines_of_means(square, labels), above, atol=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "d"), [(2, 1), (3, 3), (10, 12)])
+def test_in_a_simplex_all_cosines_of_means_are_one_number(classes, d):
+    means = simplex(classes, max(d, classes)) if d > 1 else np.array([[1.0], [-1.0]])
+    labels = np.tile(np.arange(classes), 4)[::-1]
+    found = cosines_of_means(0.01 * means[labels] + 7, labels)
+    assert found.shape == (classes * (classes - 1) // 2,) and found.dtype == torch.float64
+    np.testing.assert_allclose(found, -1 / (classes - 1), atol=1e-9)
+
+
+def test_cosines_of_means_are_of_classes_in_ascending_order_whatever_their_names():
+    z = np.array([[3.0, 0.0], [0.0, 2.0], [-3.0, -2.0]])
+    centred = unit_rows_of(z)
+    expected = [centred[0] @ centred[1], centred[0] @ centred[2], centred[1] @ centred[2]]
+    np.testing.assert_allclose(cosines_of_means(z, [4, 9, 11]), expected, atol=1e-12)
+    swapped = cosines_of_means(z, [9, 4, 11])
+    np.testing.assert_allclose(swapped, np.array(expected)[[0, 2, 1]], atol=1e-12)
+
+
+def unit_rows_of(z):
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+def test_equal_means_have_no_direction_and_one_class_has_no_pair():
+    assert cosines_of_means(np.full((6, 3), 0.1), [0, 1, 2] * 2).tolist() == [0, 0, 0]
+    one_at_the_centre = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+    assert cosines_of_means(one_at_the_centre, [0, 1, 2]).tolist() == [-1, 0, 0]
+    with pytest.raises(ValueError, match="labels needs at least 2 classes; got 1"):
+        cosines_of_means(randn(4, 2), [3] * 4)
 
 
 def test_norms_classifiers_and_disagreement():

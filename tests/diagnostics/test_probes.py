@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from repcollapse.diagnostics import knn_accuracy, linear_probe, resolution_probe
+from repcollapse.diagnostics import (
+    knn_accuracy,
+    linear_map,
+    linear_probe,
+    regression_probe,
+    resolution_probe,
+)
 
 PROBES = [resolution_probe, linear_probe, knn_accuracy]
 
@@ -123,3 +129,119 @@ def test_settings_of_the_standard_probes_matter():
     assert knn_accuracy(train, y, train, y, k=1) == 1
     assert knn_accuracy(train, y, train, y, k=90) == pytest.approx(1 / 3)
     assert linear_probe(train, y, train, y, c=1e-6) <= linear_probe(train, y, train, y, c=100.0)
+
+
+# --- least squares
+
+
+def regression_sets(*, n=60, m=40, d=5, k=2, noise=0.0):
+    """Embeddings and values that depend on them linearly, up to noise."""
+    rng = np.random.default_rng(0)
+    weight, constant = rng.standard_normal((d, k)), rng.standard_normal(k)
+    z = rng.standard_normal((n + m, d)) + 3
+    y = z @ weight + constant + noise * rng.standard_normal((n + m, k))
+    return z[:n], y[:n], z[n:], y[n:]
+
+
+def test_a_linear_map_is_least_squares_with_a_constant():
+    z, y, unseen, _ = regression_sets(noise=0.7)
+    padded = np.column_stack([z, np.ones(len(z))])
+    solution = np.linalg.lstsq(padded, y, rcond=None)[0]
+    found = linear_map(z, y)
+    np.testing.assert_allclose(found.weight, solution[:-1], rtol=1e-9)
+    expected = np.column_stack([unseen, np.ones(len(unseen))]) @ solution
+    np.testing.assert_allclose(found(unseen), expected, rtol=1e-9)
+    np.testing.assert_allclose(found.mean_y, y.mean(axis=0), rtol=1e-12)
+
+
+def test_one_value_a_row_gives_one_value_a_row():
+    z, y, unseen, _ = regression_sets(noise=0.7)
+    one, both = linear_map(z, y[:, 1]), linear_map(z, y)
+    assert one(unseen).shape == (40,)
+    np.testing.assert_allclose(one(unseen), both(unseen)[:, 1], rtol=1e-9)
+    assert one(unseen[:1]).shape == (1,)
+
+
+def test_of_several_maps_the_smallest_is_taken():
+    z, y, *_ = regression_sets()
+    doubled = linear_map(np.column_stack([z, z]), y)
+    np.testing.assert_allclose(doubled.weight, np.tile(linear_map(z, y).weight / 2, (2, 1)))
+    few = linear_map(z[:3], y[:3])  # more columns than rows
+    np.testing.assert_allclose(few(z[:3]), y[:3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
+def test_regression_probe_is_the_share_explained_of_what_is_unseen(noise):
+    z, y, unseen, asked = regression_sets(noise=noise)
+    said = linear_map(z, y)(unseen).numpy()
+    total = ((asked - y.mean(axis=0)) ** 2).sum()
+    expected = 1 - ((asked - said) ** 2).sum() / total
+    assert regression_probe(z, y, unseen, asked) == pytest.approx(expected, abs=1e-12)
+    assert regression_probe(z, y, unseen, asked) > 0.3
+    assert (regression_probe(z, y, unseen, asked) == pytest.approx(1)) == (noise == 0)
+
+
+def test_values_without_relation_are_not_explained():
+    z, _, unseen, _ = regression_sets(n=400, m=4000, d=20)
+    rng = np.random.default_rng(1)
+    found = regression_probe(z, rng.standard_normal(400), unseen, rng.standard_normal(4000))
+    assert found == pytest.approx(-20 / 400, abs=0.03)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e4, -1 / 3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_at_exact_collapse_exactly_nothing_is_explained(constant, dtype):
+    _, y, _, asked = regression_sets()
+    rows = [torch.full((n, 7), constant, dtype=dtype) for n in (60, 40)]
+    assert regression_probe(rows[0], y, rows[1], asked) == 0
+    assert regression_probe(rows[0], y[:, 0], rows[1], asked[:, 0]) == 0
+
+
+def test_regression_probe_magnifies_what_is_left():
+    z, y, unseen, asked = regression_sets()
+    left = [1 + 1e-9 * rows for rows in (z, unseen)]
+    assert regression_probe(left[0], y, left[1], asked) == pytest.approx(1, abs=1e-6)
+
+
+def test_regression_probe_ignores_what_a_linear_map_can_undo():
+    z, y, unseen, asked = regression_sets(noise=0.5)
+    change = np.random.default_rng(3).standard_normal((5, 5))
+    moved = [rows @ change + 2 for rows in (z, unseen)]
+    before = regression_probe(z, y, unseen, asked)
+    assert regression_probe(moved[0], y, moved[1], asked) == pytest.approx(before, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda z, y, *_: linear_map(z, y[:5]), ValueError, "y must have the 60 rows of z; got 5"),
+        (lambda z, y, *_: linear_map(z, y.astype(int)), TypeError, "y must have a floating dtype"),
+        (lambda z, y, *_: linear_map(z, y[None]), ValueError, "y must have shape"),
+        (lambda z, y, *_: linear_map(z, y * np.nan), ValueError, "y must be finite"),
+        (lambda z, y, *_: linear_map(z[:1], y[:1]), ValueError, "z needs at least 2 rows; got 1"),
+        (lambda z, y, *_: linear_map(z, y)(z[:, 1:]), ValueError, r"z must have shape \(N, 5\)"),
+        (
+            lambda z, y, u, v: regression_probe(z, y, u, v[1:]),
+            ValueError,
+            "test_y must have the 40 rows of test_z; got 39",
+        ),
+        (
+            lambda z, y, u, v: regression_probe(z, y, u[:, 1:], v),
+            ValueError,
+            "train_z and test_z must have the same number of columns; got 5 and 4",
+        ),
+        (
+            lambda z, y, u, v: regression_probe(z, y, u, v[:, 0]),
+            ValueError,
+            "train_y and test_y must have the same number of columns; got 2 and 1",
+        ),
+        (
+            lambda z, y, u, v: regression_probe(z, 0 * y + 3, u, 0 * v + 3),
+            ValueError,
+            "test_y must hold other values than the mean of train_y",
+        ),
+    ],
+)
+def test_what_least_squares_refuses(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*regression_sets())

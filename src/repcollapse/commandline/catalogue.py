@@ -151,6 +151,15 @@ MEASURES = {
         "a cone is no collapse: CLIP's embeddings read 0.65 to 0.78 and work",
         "Ethayarajh 2019",
     ),
+    "mean_cosine": Measure(
+        "mean cosine",
+        "mean cos(z_i, z_k) of different rows: (N |mean u|^2 - 1) / (N - 1)",
+        "-1/(N - 1) to 1",
+        "1 at complete collapse",
+        "0",
+        "a cone is no collapse, as of the mean share",
+        "Ethayarajh 2019",
+    ),
     "rank": Measure(
         "rank",
         "number of s above rounding error",
@@ -626,6 +635,16 @@ MEASURES = {
         "the custom of the field",
         SIDE_BY_SIDE,
     ),
+    "regression_probe": Measure(
+        "regression probe",
+        "1 - squared error on test rows of least squares with a constant, over that of the mean",
+        "1 and less",
+        "0 where nothing is left; else what the residue says, magnified",
+        "about -D/N",
+        "least squares magnify whatever is left",
+        "the custom of the field",
+        SIDE_BY_SIDE,
+    ),
     "resolution_probe": Measure(
         "resolution probe",
         "test accuracy of ridge regression on unit rows, centred and not rescaled",
@@ -641,9 +660,9 @@ MEASURES = {
 ALIASES = {
     "neural_collapse": ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"),
     "nc2": ("nc2_norms", "nc2_angles"),
+    "cosines_of_means": ("nc2_angles",),
     "icc": ("intraclass_correlation",),
     "cone_share": ("mean_share",),
-    "mean_cosine": ("mean_share",),
     "erank": ("effective_rank",),
     "twonn": ("intrinsic_dimension",),
     "sigreg": ("sigreg_statistic",),

@@ -22,6 +22,7 @@ from repcollapse.diagnostics.directions import (
     coding_rate,
     feature_std,
     feature_std_of,
+    mean_cosine,
     mean_share,
     spread,
     spread_of,
@@ -30,6 +31,7 @@ from repcollapse.diagnostics.directions import (
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
     NeuralCollapse,
+    cosines_of_means,
     intraclass_correlation_of,
     lidar,
     lidar_of,
@@ -64,8 +66,11 @@ from repcollapse.diagnostics.pairs import (
     uniformity_of,
 )
 from repcollapse.diagnostics.probes import (
+    LinearMap,
     knn_accuracy,
+    linear_map,
     linear_probe,
+    regression_probe,
     resolution_probe,
 )
 from repcollapse.diagnostics.spectrum import (
@@ -94,6 +99,7 @@ __all__ = [
     "Interval",
     "IntrinsicDimension",
     "JackknifeMoments",
+    "LinearMap",
     "Moments",
     "NeuralCollapse",
     "OffDiagonal",
@@ -102,6 +108,7 @@ __all__ = [
     "alpha_req",
     "cev_auc",
     "coding_rate",
+    "cosines_of_means",
     "effective_rank",
     "feature_std",
     "instruments",
@@ -112,7 +119,9 @@ __all__ = [
     "knn_accuracy",
     "lidar",
     "lidar_of",
+    "linear_map",
     "linear_probe",
+    "mean_cosine",
     "mean_share",
     "neural_collapse",
     "neural_collapse_of",
@@ -122,6 +131,7 @@ __all__ = [
     "participation_ratio",
     "prototype_usage",
     "rankme",
+    "regression_probe",
     "resolution_probe",
     "sigreg_statistic",
     "singular_values",

@@ -123,6 +123,52 @@ def mean_share(z: ArrayLike) -> float:
     return 1.0 - spread(z) ** 2
 
 
+def mean_cosine(z: ArrayLike) -> float:
+    r"""Return the mean cosine of two different embeddings.
+
+    .. math:: \frac{1}{N (N - 1)} \sum_{i \ne k} \cos(z_i, z_k)
+              = \frac{N \lVert \bar u \rVert^2 - 1}{N - 1}
+
+    with :math:`\bar u` the mean of the unit rows, from which it is taken: no pair is formed.
+    :func:`mean_share` counts each row with itself as well, and depends on N for that.
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2. Rows of zeros are left out; with fewer than two others,
+        it is 1.
+
+    Returns
+    -------
+    float
+        In [-1 / (N - 1), 1]: 0 expected for directions uniform on the sphere, 1 at complete
+        collapse. Invariant to rotation and to a positive scale of each row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Ethayarajh 2019, "How contextual are contextualized word representations?".
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean_cosine(torch.ones(4, 3))
+    1.0
+    >>> round(mean_cosine(torch.eye(3)), 6) + 0
+    0.0
+    """
+    unit = unit_rows(_checks.as_matrix("z", z))
+    n = len(unit)
+    if n < 2:
+        return 1.0
+    # About the mean, for equal rows to give exactly 1.
+    return 1.0 - n / (n - 1) * spread_of(squared_deviations(unit)) ** 2
+
+
 def coding_rate(z: ArrayLike, *, epsilon2: float = EPSILON2, normalised: bool = False) -> float:
     r"""Return the rate, in nats, of coding the directions of the embeddings to a precision.
 

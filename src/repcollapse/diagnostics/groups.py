@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
@@ -216,6 +217,51 @@ class NeuralCollapse(NamedTuple):
     nc4: float | None
 
 
+def cosines_of_means(z: ArrayLike, labels: Any) -> Tensor:
+    r"""Return the cosine of each pair of class means about their mean.
+
+    .. math:: \cos(m_c, m_k), \quad c < k, \qquad m_c = \mu_c - \frac1C \sum_k \mu_k
+
+    Parameters
+    ----------
+    z
+        Features, shape (N, D).
+    labels
+        Integer classes, shape (N,), C >= 2 of them.
+
+    Returns
+    -------
+    Tensor
+        Shape (C (C - 1) / 2,), float64, the pairs (1, 2), (1, 3) to (C - 1, C) of classes in
+        ascending order. In a simplex all are -1 / (C - 1), which is their average wherever the
+        :math:`m_c` have equal norm, for then
+        :math:`0 = \lVert \sum_c m_c \rVert^2 \propto C + 2 \sum_{c < k} \cos(m_c, m_k)`.
+        0 where one of the two is 0, as all are at complete collapse. Invariant to translation,
+        rotation and a positive scale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For features or labels other than these.
+
+    References
+    ----------
+    Papyan, Han & Donoho 2020, "Prevalence of neural collapse during the terminal phase of deep
+    learning training".
+
+    Examples
+    --------
+    >>> import torch
+    >>> lines = torch.cat([torch.eye(2), -torch.eye(2)])
+    >>> cosines_of_means(lines, torch.arange(4)).tolist()
+    [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]
+    """
+    grouped = GroupedMoments.of(z, labels)
+    if len(grouped.keys) < 2:
+        raise ValueError(f"labels needs at least 2 classes; got {len(grouped.keys)}")
+    return _cosines(_centred(grouped.means, divided=False))
+
+
 def neural_collapse(
     z: ArrayLike,
     labels: Any,
@@ -323,9 +369,7 @@ def neural_collapse_of(grouped: GroupedMoments) -> tuple[float, float, float]:
     spread_of_norms = float(norms.std(correction=0) / norms.mean())
     angles = math.nan
     if bool((norms > 0).all()):
-        unit = means / norms[:, None]
-        gaps = (unit @ unit.T + 1 / (classes - 1)).abs()
-        angles = float((gaps.sum() - gaps.diagonal().sum()) / (classes * (classes - 1)))
+        angles = float((_cosines(means) + 1 / (classes - 1)).abs().mean())
     return float((along / between).sum()) / classes, spread_of_norms, angles
 
 
@@ -345,6 +389,12 @@ def _centred(means: Tensor, *, divided: bool = True) -> Tensor:
     shifted = means - means[0]
     shifted = shifted - shifted.mean(dim=0)
     return shifted / math.sqrt(len(means) - 1) if divided else shifted
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    unit = F.normalize(rows, dim=1, eps=1e-300)
+    first, second = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
+    return (unit @ unit.T)[first, second]
 
 
 def _roots(white: Tensor) -> Tensor:

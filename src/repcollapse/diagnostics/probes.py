@@ -6,6 +6,7 @@ with an untrained encoder, never with 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
+from repcollapse.diagnostics.moments import as_double
 
 RIDGE = 1e-3
 RESOLUTION = 0.01
@@ -173,16 +175,169 @@ def knn_accuracy(
     return float(vote.score(_unit_or_zero(test), test_y))
 
 
-def _probe_arguments(
-    train_z: ArrayLike, train_labels: Any, test_z: ArrayLike, test_labels: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    r"""A map :math:`\hat y(z) = \bar y + (z - \bar z) W`, made by :func:`linear_map`.
+
+    Attributes
+    ----------
+    weight
+        :math:`W`, shape (D, K), or (D,) where y is one number a row; float64.
+    mean_z, mean_y
+        The means of what it was fitted on, shapes (D,) and (K,), or () as above.
+    """
+
+    weight: Tensor
+    mean_z: Tensor
+    mean_y: Tensor
+
+    def __call__(self, z: ArrayLike) -> Tensor:
+        """Return what it says of embeddings (M, D): float64, shape (M, K), or (M,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For embeddings of another width, or that are none.
+        """
+        rows = _checks.as_matrix("z", z, min_rows=1, dimension=len(self.mean_z))
+        return self.mean_y + (_double(rows) - self.mean_z) @ self.weight
+
+
+def linear_map(z: ArrayLike, y: ArrayLike) -> LinearMap:
+    r"""Return the linear map with a constant that takes embeddings to y with the least error.
+
+    .. math:: \min_{W, b} \sum_i \lVert y_i - b - z_i W \rVert^2,
+
+    by the singular values of the centred embeddings, in float64 on the CPU; of several such maps
+    the one whose W is smallest.
+
+    Parameters
+    ----------
+    z
+        Embeddings, shape (N, D), N >= 2.
+    y
+        What is to be read from them, floating, shape (N, K), or (N,).
+
+    Returns
+    -------
+    LinearMap
+        A function of embeddings. At exact collapse it says the mean of y, whatever it is asked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or values other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> found = linear_map(z, 3 * z[:, 0] + 5)
+    >>> [round(value, 6) for value in found(torch.tensor([[10.0]])).tolist()]
+    [35.0]
+    """
+    rows = _double(_checks.as_matrix("z", z))
+    values = _double(_values("y", y, len(rows), "z"))
+    mean_z, centred_z = _about_mean(rows)
+    mean_y, centred_y = _about_mean(values)
+    weight = torch.linalg.lstsq(centred_z, centred_y, driver="gelsd").solution
+    if getattr(y, "ndim", 2) == 1:
+        weight, mean_y = weight[:, 0], mean_y[0]
+    return LinearMap(weight, mean_z, mean_y)
+
+
+def regression_probe(
+    train_z: ArrayLike, train_y: ArrayLike, test_z: ArrayLike, test_y: ArrayLike
+) -> float:
+    r"""Return the share of the variance of y that a linear map of unseen embeddings explains.
+
+    .. math:: R^2 = 1 - \frac{\sum_j \lVert y_j - \hat y(z_j) \rVert^2}
+              {\sum_j \lVert y_j - \bar y \rVert^2}
+
+    over the test rows, with the map :math:`\hat y` of :func:`linear_map` and the mean
+    :math:`\bar y` both from the training rows. The most lenient of readers: without a penalty it
+    magnifies whatever is left.
+
+    Parameters
+    ----------
+    train_z, test_z
+        Embeddings, shapes (N, D) and (M, D).
+    train_y, test_y
+        What is to be read from them, floating, shapes (N, K) and (M, K), or (N,) and (M,).
+
+    Returns
+    -------
+    float
+        At most 1; 0 for a reader that always says the mean, as at exact collapse, and below 0 for
+        one that does worse on what it has not seen. Invariant to invertible linear maps of the
+        embeddings and to their translation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or values other than these, or test values all equal to the mean of those of
+        training, of which nothing can be explained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    >>> round(regression_probe(z[:40], z[:40, 0], z[40:], z[40:, 0]), 6)
+    1.0
+    >>> regression_probe(torch.ones(40, 3), z[:40, 0], torch.ones(10, 3), z[40:, 0])
+    0.0
+    """
     train = _checks.as_matrix("train_z", train_z)
     test = _checks.as_matrix("test_z", test_z, min_rows=1)
+    _same_columns(train, test)
+    fitted_to = _values("train_y", train_y, len(train), "train_z")
+    asked = _values("test_y", test_y, len(test), "test_z")
+    if fitted_to.shape[1] != asked.shape[1]:
+        raise ValueError(
+            "train_y and test_y must have the same number of columns; "
+            f"got {fitted_to.shape[1]} and {asked.shape[1]}"
+        )
+    reader = linear_map(train, fitted_to)
+    asked = _double(asked)
+    total = (asked - reader.mean_y).square().sum()
+    if total == 0:
+        raise ValueError("test_y must hold other values than the mean of train_y")
+    return 1 - float((asked - reader(test)).square().sum() / total)
+
+
+def _values(name: str, y: ArrayLike, rows: int, of: str) -> Tensor:
+    """Return y as a matrix of as many rows as the embeddings `of` have."""
+    matrix = _checks.as_matrix(name, y[:, None] if getattr(y, "ndim", 0) == 1 else y, min_rows=1)
+    if len(matrix) != rows:
+        raise ValueError(f"{name} must have the {rows} rows of {of}; got {len(matrix)}")
+    return matrix
+
+
+def _double(rows: Tensor) -> Tensor:
+    return as_double(rows).cpu()
+
+
+def _about_mean(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean row, and all rows about it: exact zeros where they are equal."""
+    shifted = rows - rows[0]
+    mean = shifted.mean(dim=0)
+    return rows[0] + mean, shifted - mean
+
+
+def _same_columns(train: Tensor, test: Tensor) -> None:
     if train.shape[1] != test.shape[1]:
         raise ValueError(
             f"train_z and test_z must have the same number of columns; "
             f"got {train.shape[1]} and {test.shape[1]}"
         )
+
+
+def _probe_arguments(
+    train_z: ArrayLike, train_labels: Any, test_z: ArrayLike, test_labels: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    train = _checks.as_matrix("train_z", train_z)
+    test = _checks.as_matrix("test_z", test_z, min_rows=1)
+    _same_columns(train, test)
     train_y = _checks.as_labels("train_labels", train_labels, len(train))
     test_y = _checks.as_labels("test_labels", test_labels, len(test))
     if len(train_y.unique()) < 2:
