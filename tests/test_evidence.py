@@ -16,10 +16,12 @@ from repcollapse.evidence import (
     Criterion,
     Ledger,
     describe,
+    difference,
     every_seed,
     interval,
     mean_interval,
     pm,
+    ratio,
     verdict,
     within,
 )
@@ -412,6 +414,18 @@ def test_say_and_glue(shown):
 )
 def test_pm(values, digits, text):
     assert pm(values, digits) == text
+
+
+def test_differences_and_ratios_are_by_seed_whatever_their_order():
+    a, b = {3: 6.0, 4: 1.0}, {4: 4.0, 3: 2.0}
+    assert difference(a, b) == {3: 4.0, 4: -3.0}
+    assert ratio(a, b) == {3: 3.0, 4: 0.25}
+    assert list(ratio(a, b)) == [3, 4]
+    for of_two in (difference, ratio):
+        with pytest.raises(ValueError, match=r"a and b must be of the same seeds; got \[3, 4\]"):
+            of_two(a, {3: 1.0})
+    with pytest.raises(ValueError, match=r"b must not be 0; it is for the seeds \[4\]"):
+        ratio(a, {3: 1.0, 4: 0.0})
 
 
 @pytest.mark.parametrize("values", [[0.01, math.nan], [math.nan, 0.01], [], ["a"]])

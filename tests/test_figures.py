@@ -293,6 +293,74 @@ def test_dots_draw_every_seed_the_interval_and_references():
     assert "chance" in [text.get_text() for text in ax.texts]
 
 
+def test_dots_take_numbers_by_seed_as_they_take_a_table():
+    _, final = frames()
+    by_seed = {
+        arm: rows.set_index("seed")["spread"].to_dict() for arm, rows in final.groupby("arm")
+    }
+    _, axes = plt.subplots(1, 2)
+    for ax, values in zip(axes, (final, by_seed), strict=True):
+        figures.dots(ax, values, "spread", ARMS)
+    for one, other in zip(axes[0].lines, axes[1].lines, strict=True):
+        np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
+    for one, other in zip(axes[0].collections, axes[1].collections, strict=True):
+        np.testing.assert_array_equal(one.get_offsets(), other.get_offsets())
+    assert axes[1].get_xlabel() == "spread" and axes[1].get_xlim() == figures.LIMITS["spread"]
+    with pytest.raises(ValueError, match=r"arm must be one of \['invariance', 'vicreg'\]; got 'b'"):
+        figures.dots(axes[0], by_seed, "spread", {"b": "red"})
+
+
+def test_a_bundle_is_every_curve_and_their_middle():
+    x, rows = [1, 10, 100], {5: [0.0, 1.0, 2.0], 6: [2.0, 5.0, 2.0], 7: [7.0, 0.0, 2.0]}
+    _, axes = plt.subplots(1, 2)
+    figures.bundle(axes[0], x, rows, "red", "arm")
+    figures.bundle(axes[1], x, iter(rows.values()), "red", middle=np.median)
+    for ax, middle in zip(axes, ([3, 2, 2], [2, 1, 2]), strict=True):
+        curves = [line.get_ydata().tolist() for line in ax.lines]
+        assert curves == [*rows.values(), middle]
+        assert all(line.get_xdata().tolist() == x for line in ax.lines)
+        assert ax.lines[-1].get_linewidth() > ax.lines[0].get_linewidth()
+    assert axes[0].get_legend_handles_labels()[1] == ["arm"]
+    assert axes[1].get_legend_handles_labels()[1] == []
+    for bad in ({}, {0: [1.0, 2.0]}, [[1.0, 2.0, 3.0], [1.0]]):
+        with pytest.raises(ValueError, match=r"rows must hold at least one curve.* \(3,\) as x"):
+            figures.bundle(axes[0], x, bad, "red")
+
+
+def test_a_reference_is_upright_or_level_and_says_what_it_is():
+    _, ax = plt.subplots()
+    figures.reference(ax, x=0.3, label="chance")
+    figures.reference(ax, y=0.7, label="pixels")
+    figures.reference(ax, y=0.0)
+    assert [list(line.get_xdata()) for line in ax.lines] == [[0.3, 0.3], [0, 1], [0, 1]]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0, 1], [0.7, 0.7], [0, 0]]
+    assert {line.get_color() for line in ax.lines} == {LIGHT["ink"]}
+    assert [(text.get_text(), text.xy) for text in ax.texts] == [
+        ("chance", (0.3, 1.0)),
+        ("pixels", (1.0, 0.7)),
+    ]
+    for both in ({}, {"x": 1, "y": 0}):
+        with pytest.raises(ValueError, match="one of x and y must be given"):
+            figures.reference(ax, **both)
+
+
+def test_main_directions_are_those_of_the_largest_variance():
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    sizes = np.array([1.0, 9.0, 0.1, 4.0, 0.5])
+    rows = 100 + (rng.standard_normal((400, 5)) * sizes) @ turn.T
+    for count in (1, 2, 5):
+        found = figures.main_directions(rows, count).numpy()
+        assert found.shape == (5, count)
+        np.testing.assert_allclose(found.T @ found, np.eye(count), atol=1e-12)
+        spans = np.abs(found.T @ turn[:, np.argsort(-sizes)[:count]])
+        np.testing.assert_allclose(spans, np.eye(count), atol=0.1)
+    with pytest.raises(ValueError, match="count must be at least 1 and at most 5; got 6"):
+        figures.main_directions(rows, 6)
+    with pytest.raises(ValueError, match="rows must have shape"):
+        figures.main_directions(rows[0])
+
+
 def test_spectrum_is_relative_to_the_largest_value():
     rng = np.random.default_rng(0)
     flat, steep = rng.standard_normal((40, 6)), rng.standard_normal((40, 6)) * 10.0 ** -np.arange(6)

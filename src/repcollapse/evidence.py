@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -196,6 +196,47 @@ def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
         return mean, None
     half = float(stats.t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
     return mean, (mean - half, mean + half)
+
+
+def difference(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    """Return a - b by seed, for the ledger.
+
+    Raises
+    ------
+    ValueError
+        For numbers of other seeds.
+
+    Examples
+    --------
+    >>> difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 1.0})
+    {0: 2.0, 1: 4.0}
+    """
+    return {seed: float(one - other) for seed, one, other in _pairs(a, b)}
+
+
+def ratio(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    """Return a / b by seed, for the ledger.
+
+    Raises
+    ------
+    ValueError
+        For numbers of other seeds, or where b is 0.
+
+    Examples
+    --------
+    >>> ratio({0: 3.0, 1: 5.0}, {0: 2.0, 1: 1.0})
+    {0: 1.5, 1: 5.0}
+    """
+    pairs = list(_pairs(a, b))
+    if empty := [seed for seed, _, other in pairs if other == 0]:
+        raise ValueError(f"b must not be 0; it is for the seeds {empty}")
+    return {seed: float(one / other) for seed, one, other in pairs}
+
+
+def _pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Iterator[tuple[int, float, float]]:
+    if set(a) != set(b):
+        raise ValueError(f"a and b must be of the same seeds; got {list(a)} and {list(b)}")
+    return ((seed, one, b[seed]) for seed, one in a.items())
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from torch import Tensor
 
 from repcollapse import _checks
 
@@ -166,11 +167,8 @@ def curves(
 ) -> None:
     """Draw `column` against `x`: a thin line for every seed, a thick one for each arm's mean."""
     for arm, shade in colours.items():
-        rows = _rows_of(history, arm, column)
-        for _, one in rows.groupby("seed"):
-            ax.plot(one[x], one[column], color=shade, linewidth=0.8, alpha=0.45)
-        mean = rows.groupby(x)[column].mean()
-        ax.plot(mean.index, mean, color=shade, linewidth=2.4, label=arm)
+        table = _rows_of(history, arm, column).pivot(index=x, columns="seed", values=column)
+        bundle(ax, table.index, table.to_dict("list"), shade, arm)
     dress(ax, column, x=x)
 
 
@@ -190,37 +188,128 @@ def dress(ax: Axes, column: str, *, x: str | None = "step") -> None:
         ax.set_ylim(*LIMITS[column])
 
 
+def bundle(
+    ax: Axes,
+    x: Any,
+    rows: Mapping[int, Any] | Iterable[Any],
+    colour: str,
+    label: str | None = None,
+    *,
+    middle: Callable[..., Any] = np.mean,
+) -> None:
+    """Draw every seed's curve as a thin line, and their mean as a thick one.
+
+    Parameters
+    ----------
+    ax, x
+        Where, and the places of the points, shape (P,).
+    rows
+        One curve a seed, shape (P,) each, or such curves by seed.
+    colour, label
+        Of all lines, a colour as matplotlib takes it; the label is that of the mean.
+    middle
+        Of the curves, shape (S, P), at every point, called with ``axis=0``: their mean, or another
+        such as :func:`numpy.median`.
+
+    Raises
+    ------
+    ValueError
+        Without a curve, or for curves that do not have a value at each point.
+    """
+    curves_ = list(rows.values() if isinstance(rows, Mapping) else rows)
+    each, places = [np.asarray(row, dtype=float) for row in curves_], np.asarray(x)
+    if not each or any(row.shape != places.shape for row in each):
+        raise ValueError(
+            f"rows must hold at least one curve, each of shape {places.shape} as x has; "
+            f"got {[row.shape for row in each]}"
+        )
+    for row in each:
+        ax.plot(places, row, color=colour, linewidth=0.8, alpha=0.45)
+    ax.plot(places, middle(np.stack(each), axis=0), color=colour, linewidth=2.4, label=label)
+
+
+def reference(
+    ax: Axes, *, x: float | None = None, y: float | None = None, label: str | None = None
+) -> None:
+    """Draw a thin dotted line through the whole picture, as of chance: upright at x, or level at y.
+
+    Parameters
+    ----------
+    ax
+        Where.
+    x, y
+        One of the two.
+    label
+        What it is; written above an upright line, at the right end of a level one.
+
+    Raises
+    ------
+    ValueError
+        For neither x nor y, or both.
+    """
+    end: tuple[float, float]
+    ends_in: tuple[str, str]
+    if x is not None and y is None:
+        ax.axvline(x, color=LIGHT["ink"], linewidth=1, linestyle=":")
+        end, ends_in, shift, rotation, side = (x, 1.0), ("data", "axes fraction"), 2, 35, "left"
+    elif y is not None and x is None:
+        ax.axhline(y, color=LIGHT["ink"], linewidth=1, linestyle=":")
+        end, ends_in, shift, rotation, side = (1.0, y), ("axes fraction", "data"), -2, 0, "right"
+    else:
+        raise ValueError(f"one of x and y must be given, and not both; got {x} and {y}")
+    if label is not None:
+        ax.annotate(
+            label,
+            end,
+            xycoords=ends_in,
+            xytext=(shift, 2),
+            textcoords="offset points",
+            fontsize=11,
+            rotation=rotation,
+            ha=side,
+            va="bottom",
+        )
+
+
 def dots(
     ax: Axes,
-    final: pd.DataFrame,
+    values: pd.DataFrame | Mapping[str, Mapping[int, float]],
     column: str,
     colours: Mapping[str, str],
     *,
     references: Mapping[str, float] | None = None,
 ) -> None:
-    """Draw `column` of every seed by arm, the mean with its 95 % interval, and reference lines."""
+    """Draw one number of every seed by arm, its mean with the 95 % interval, and reference lines.
+
+    Parameters
+    ----------
+    ax
+        Where.
+    values
+        By arm, the number of each seed; or a table with the columns "arm" and `column`.
+    column
+        What the number is: the name of the table's column, and of the axis.
+    colours
+        The arms to draw, from above, and the colour of each.
+    references
+        Upright lines by name (:func:`reference`).
+
+    Raises
+    ------
+    ValueError
+        For an arm or a column that is not there.
+    """
     from repcollapse.evidence import mean_interval
 
     for row, (arm, shade) in enumerate(colours.items()):
-        values = _rows_of(final, arm, column)[column].to_numpy(dtype=float)
-        ax.scatter(values, np.full(len(values), row), s=22, color=shade, alpha=0.55, linewidths=0)
-        mean, bounds = mean_interval(values)
+        each = _values_of(values, arm, column)
+        ax.scatter(each, np.full(len(each), row), s=22, color=shade, alpha=0.55, linewidths=0)
+        mean, bounds = mean_interval(each)
         if bounds is not None:
             ax.plot(bounds, (row, row), color=shade, linewidth=2.4)
         ax.plot(mean, row, marker="D", markersize=6, color=shade)
     for name, value in (references or {}).items():
-        ax.axvline(value, color=LIGHT["ink"], linewidth=1, linestyle=":")
-        ax.annotate(
-            name,
-            (value, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(2, 2),
-            textcoords="offset points",
-            fontsize=11,
-            rotation=35,
-            ha="left",
-            va="bottom",
-        )
+        reference(ax, x=value, label=name)
     ax.set_yticks(range(len(colours)), labels=list(colours))
     ax.set_ylim(len(colours) - 0.5, -0.5)
     ax.set_xlabel(LABELS.get(column, column))
@@ -229,11 +318,20 @@ def dots(
     ax.grid(axis="y", visible=False)
 
 
+def _values_of(values: Any, arm: str, column: str) -> np.ndarray:
+    if isinstance(values, pd.DataFrame):
+        return _rows_of(values, arm, column)[column].to_numpy(dtype=float)
+    _checks.choice("arm", arm, sorted(values))
+    return np.array(list(values[arm].values()), dtype=float)
+
+
 def spectrum(ax: Axes, matrices: Mapping[str, Sequence[Any]], colours: Mapping[str, str]) -> None:
     """Draw the spectrum of each arm's embeddings (one matrix a seed) over that of isotropic data.
 
     Singular values of the centred matrix over the largest, so that shape shows and scale does not.
     """
+    from scipy.stats import gmean
+
     from repcollapse.diagnostics import singular_values
 
     if not matrices or not all(len(seeds) for seeds in matrices.values()):
@@ -247,10 +345,42 @@ def spectrum(ax: Axes, matrices: Mapping[str, Sequence[Any]], colours: Mapping[s
     for arm, seeds in matrices.items():
         stacked = np.stack([singular_values(z).numpy() for z in seeds])
         relative = np.maximum(stacked / stacked[:, :1], 1e-8)
-        for one in relative:
-            ax.plot(index, one, color=colours[arm], linewidth=0.8, alpha=0.45)
-        ax.plot(index, np.exp(np.log(relative).mean(axis=0)), color=colours[arm])
+        bundle(ax, index, relative, colours[arm], middle=gmean)
     ax.set(yscale="log", ylim=(1e-4, 1.5), xlabel="index k", ylabel=r"$\sigma_k / \sigma_1$")
+
+
+def main_directions(rows: Any, count: int = 2) -> Tensor:
+    r"""Return the orthogonal directions in which rows vary most, as columns.
+
+    Parameters
+    ----------
+    rows
+        Shape (N, D), N and D >= `count`.
+    count
+        k >= 1, how many.
+
+    Returns
+    -------
+    Tensor
+        Shape (D, k), float64, orthonormal, the direction of the largest variance first:
+        ``rows @ main_directions(rows)`` are places in a plane. Their signs are free.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For rows or a count other than these.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([[0.0, 5.0, 1.0], [0.0, -5.0, 1.0], [2.0, 0.0, 1.0], [-2.0, 0.0, 1.0]])
+    >>> main_directions(rows).abs().tolist()
+    [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
+    """
+    matrix = _checks.as_matrix("rows", rows)
+    count = _checks.integer("count", count, at_least=1, at_most=min(matrix.shape))
+    centred = matrix.detach().cpu().double()
+    centred = centred - centred.mean(dim=0)
+    return torch.linalg.svd(centred, full_matrices=False).Vh[:count].T
 
 
 def neighbour_strip(
@@ -370,7 +500,7 @@ def cell(id: str, z: Any, labels: Any) -> None:
     classes = _checks.as_labels("labels", labels, len(matrix)).cpu().numpy()
     rows = F.pad(F.normalize(matrix.detach().double().cpu(), dim=1), (0, 1))  # two, even if D = 1
     centred = rows - rows.mean(dim=0)
-    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+    directions = main_directions(rows)
     reach = float((centred @ directions).norm(dim=1).max())
     points = (rows @ directions).numpy()
     hues = np.array(sns.color_palette("husl", int(classes.max()) + 1))

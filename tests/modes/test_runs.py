@@ -45,6 +45,19 @@ def test_runs_need_a_seed_and_an_arm(seeds: int, arms: dict[str, object]) -> Non
         repeat(arms, seeds=seeds)  # type: ignore[arg-type]
 
 
+def test_a_table_has_a_row_for_each_arm_and_seed() -> None:
+    runs = repeat({"one": drawn, "other": drawn}, seeds=2, first_seed=7)
+    table = runs.table("drawn")
+    assert list(table.columns) == ["arm", "seed", "drawn"]
+    assert table["arm"].tolist() == ["one", "one", "other", "other"]
+    assert table["seed"].tolist() == [7, 8, 7, 8]
+    for arm in runs.arms:
+        of_arm = table[table["arm"] == arm].set_index("seed")["drawn"]
+        assert of_arm.to_dict() == runs.values(arm, "drawn")
+    with pytest.raises(AttributeError, match="spread"):
+        runs.table("spread")
+
+
 def test_an_arm_that_is_not_there_is_named() -> None:
     runs = repeat({"one": drawn}, seeds=1)
     with pytest.raises(ValueError, match="arm must be one of"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -61,6 +62,37 @@ class Runs(Generic[Result]):
         """
         _checks.choice("arm", arm, self.arms)
         return {seed: float(getattr(found, name)) for seed, found in self.results[arm].items()}
+
+    def table(self, *names: str) -> pd.DataFrame:
+        """Return attributes of the results of all arms as a table, a row for each arm and seed.
+
+        Parameters
+        ----------
+        names
+            Of attributes that are numbers.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns "arm", "seed" and `names`, rows in the order of :attr:`results`.
+
+        Raises
+        ------
+        AttributeError
+            For an attribute that the results do not have.
+
+        Examples
+        --------
+        >>> runs = repeat({"one": lambda seed: 1.5 * seed, "two": lambda seed: 0.0}, seeds=2)
+        >>> runs.table("real")["real"].tolist()
+        [0.0, 1.5, 0.0, 0.0]
+        """
+        rows = [
+            (arm, seed, *(float(getattr(found, name)) for name in names))
+            for arm, by_seed in self.results.items()
+            for seed, found in by_seed.items()
+        ]
+        return pd.DataFrame(rows, columns=["arm", "seed", *names])
 
 
 def once(run: Callable[[int], Result], seed: int) -> Result:
