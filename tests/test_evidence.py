@@ -68,6 +68,41 @@ def test_one_value_has_no_interval_and_equal_ones_a_point():
     assert mean_interval([2.5] * 5) == (2.5, (2.5, 2.5))
 
 
+@pytest.mark.parametrize(("yes", "n"), [(0, 5), (3, 5), (5, 5), (1, 2), (17, 20)])
+def test_the_interval_of_answers_is_that_of_the_binomial_law(yes, n):
+    share, (low, high) = mean_interval([True] * yes + [False] * (n - yes))
+    assert share == yes / n and 0 <= low <= share <= high <= 1
+    # Either end is where what was seen, or more extreme, has the probability of a fortieth.
+    assert low == 0 if yes == 0 else stats.binom.sf(yes - 1, n, low) == pytest.approx(0.025)
+    assert high == 1 if yes == n else stats.binom.cdf(yes, n, high) == pytest.approx(0.025)
+    assert mean_interval(np.array([True] * yes + [False] * (n - yes))) == (share, (low, high))
+
+
+def test_numbers_that_happen_to_be_0_and_1_are_no_answers():
+    counts = [1.0, 0.0, 0.0, 0.0, 0.0]
+    expected = stats.t.interval(0.95, 4, loc=np.mean(counts), scale=stats.sem(counts))
+    assert mean_interval(counts)[1] == pytest.approx(expected)
+    assert mean_interval([1, 0, 0, 0, 0]) == mean_interval(counts)
+    assert mean_interval([True, 0.0, 0.0, 0.0, 0.0]) == mean_interval(counts)
+    assert mean_interval([True]) == (1.0, None)
+
+
+def test_answers_are_judged_as_numbers_are_and_recorded_as_answers():
+    told = dict(zip(range(5), [True, False, True, True, True], strict=True))
+    entry = declare(ledger(), criterion=every_seed(above=0.5)).entry("a-claim", told)
+    assert entry["verdict"] == "not reproduced" and entry["mean"] == 0.8
+    assert entry["interval"] == pytest.approx(list(mean_interval(told.values())[1]))
+    again = json.loads(json.dumps(entry))["measurements"]
+    assert mean_interval(again)[1] == pytest.approx(entry["interval"])
+    assert verdict(every_seed(above=0.5), again) == "not reproduced"
+    assert "Measured: 0.8, 95 % interval 0.2836 to 0.9949 (seeds 0 to 4: 1, 0, 1, 1, 1)" in (
+        describe(entry)
+    )
+    assert verdict(every_seed(above=0.5), [True] * 5) == "reproduced"
+    assert verdict(interval(above=0.95), [True] * 5) == "not reproduced"
+    assert verdict(interval(above=0.95), [1.0] * 5) == "reproduced"
+
+
 def test_no_values_have_no_mean():
     with pytest.raises(ValueError, match="values must"):
         mean_interval([])
@@ -410,6 +445,8 @@ def test_say_and_glue(shown):
         ([1.0, 1.0], 3, "1.000 ± 0.000"),
         ([0.5], 1, "0.5"),
         (np.array([10.0, 12.0]), 0, "11 ± 13"),
+        ({0: True, 1: True}, 2, "1.00 (0.16 to 1.00)"),
+        ([False], 1, "0.0"),
     ],
 )
 def test_pm(values, digits, text):

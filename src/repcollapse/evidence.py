@@ -181,12 +181,33 @@ def _bounded(scope: str, above: float | None, below: float | None) -> Criterion:
 
 
 def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
-    """Return the mean of one value a seed and its 95 % interval (Student's t; None below two).
+    """Return the mean of one value a seed and its 95 % interval; below two values, None.
+
+    Of numbers the interval is Student's t. Of answers, True or False, the mean is the share of
+    True, and the interval that of the binomial law, which neither leaves [0, 1] nor shrinks to a
+    point where all answers are the same.
+
+    Parameters
+    ----------
+    values
+        Numbers, or answers: a 0 or 1 that may be a measurement is taken for a number.
+
+    Raises
+    ------
+    ValueError
+        Without values, or for any that is not finite.
+
+    References
+    ----------
+    Student 1908; Clopper & Pearson 1934.
 
     Examples
     --------
     >>> mean_interval([1.0, 2.0, 3.0])
     (2.0, (-0.48413771175033027, 4.48413771175033))
+    >>> share, (low, high) = mean_interval([True, True, True, False])
+    >>> share, round(low, 3), round(high, 3)
+    (0.75, 0.194, 0.994)
     """
     from scipy import stats  # slow to import
 
@@ -194,6 +215,9 @@ def mean_interval(values: Any) -> tuple[float, tuple[float, float] | None]:
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, None
+    if sample.dtype == bool:
+        exact = stats.binomtest(int(sample.sum()), len(sample)).proportion_ci(0.95)
+        return mean, (float(exact.low), float(exact.high))
     half = float(stats.t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
     return mean, (mean - half, mean + half)
 
@@ -240,7 +264,10 @@ def _pairs(a: Mapping[int, float], b: Mapping[int, float]) -> Iterator[tuple[int
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
+    """Return numbers as float64, and answers as they are."""
     sample = np.asarray(list(values))
+    if sample.dtype == bool and len(sample):
+        return sample
     if not len(sample) or not np.issubdtype(sample.dtype, np.number):
         raise ValueError(f"{name} must hold at least one number; got {list(values)!r}")
     sample = sample.astype(float)
@@ -438,7 +465,8 @@ class Ledger:
         id
             The claim's identifier.
         measurements
-            One number a seed, by seed; for an exact claim, the number.
+            One number a seed, by seed, or its answer, True or False; for an exact claim, the
+            number.
 
         Raises
         ------
@@ -600,15 +628,21 @@ def glue(name: str, text: str) -> None:
 def pm(values: Mapping[int, float] | Any, digits: int = 2) -> str:
     """Format one value a seed as mean and half the width of its 95 % interval.
 
+    Of answers, True or False, as the share of True with both ends, which lie unevenly about it.
+
     Examples
     --------
     >>> pm({0: 0.10, 1: 0.12, 2: 0.14})
     '0.12 ± 0.05'
+    >>> pm({0: True, 1: True, 2: True, 3: False})
+    '0.75 (0.19 to 0.99)'
     """
     sample = list(values.values()) if isinstance(values, Mapping) else list(values)
     mean, bounds = mean_interval(sample)
     if bounds is None:
         return f"{mean:.{digits}f}"
+    if all(isinstance(value, bool | np.bool_) for value in sample):
+        return f"{mean:.{digits}f} ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})"
     return f"{mean:.{digits}f} ± {bounds[1] - mean:.{digits}f}"
 
 
