@@ -1,8 +1,10 @@
-"""Files of embeddings: every format, every damage, and nothing ever unpickled."""
+"""Files of embeddings: every format, every damage, nothing ever unpickled; and written whole."""
 
 from __future__ import annotations
 
+import os
 import pickle
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from repcollapse.files import READERS, InputError, open_rows, read_codes, show
+from repcollapse.files import READERS, InputError, open_rows, read_codes, show, write_whole
 
 Z = np.random.default_rng(0).normal(size=(37, 5)).astype(np.float32)
 FORBIDDEN = Path(tempfile.gettempdir()) / "repcollapse-test-code-was-run"
@@ -252,3 +254,57 @@ def test_damage_never_gives_another_error(
                 rows[start : start + 10]
         except InputError as error:
             assert name in str(error)
+
+
+# --- what is written
+
+
+def test_a_write_that_fails_leaves_nothing_new(tmp_path):
+    def fail(file):
+        file.write(b"half of it")
+        raise OSError("no space left")
+
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(path, fail)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a crash of the machine could leave the name without the content."""
+    done = []
+    path = tmp_path / "file"
+    fsync = os.fsync
+
+    def noted(descriptor):
+        done.append(path.exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_whole(path, lambda file: file.write(b"all of it"))
+    assert done == [False, True]  # the content, then the folder with the new name
+
+
+def test_a_file_keeps_its_permissions_and_a_link_stays_one(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    write_whole(link, lambda file: file.write(b"after"))
+    assert link.is_symlink() and real.read_text() == "after"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert sorted(tmp_path.iterdir()) == [link, real]
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, lambda file: file.write(b"all of it"))
+        assert os.read(reader, 100) == b"all of it"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)

@@ -5,13 +5,16 @@ format: ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` and ``.pth`` (weights only
 ``.csv``. What can be memory-mapped is, and Parquet is read by row groups, so that a file may be
 larger than memory; a compressed ``.npz`` and a ``.csv`` are read whole.
 
-Where a file holds several arrays, ``file.npz::name`` names one.
+Where a file holds several arrays, ``file.npz::name`` names one. What the package writes itself,
+:func:`write_whole` writes.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import secrets
+import stat
 import struct
 import sys
 import zipfile
@@ -21,11 +24,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 
 SEPARATOR = "::"
+HALVES = ".repcollapse-*.part"  # what a process that is killed leaves of what it was writing
 SHAPES = {
     1: "(N,), one value a row",
     2: "(N, D), rows are samples",
@@ -157,6 +161,69 @@ def show(text: str | Path) -> str:
     a\x1b[31m.npy
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have a file written that is there as a whole or not at all, even if the machine crashes.
+
+    It is written beside its place, flushed to the disk and renamed. A file that was there keeps its
+    permissions, a link stays a link, and into a pipe or a device, which have no beside, it is
+    written directly.
+
+    Parameters
+    ----------
+    path
+        Where; a file of that name is replaced.
+    write
+        Called with the file, open for bytes.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written. Whatever `write` raises is passed on; what was there stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "said.txt"
+    ...     write_whole(path, lambda file: file.write(b"all of it"))
+    ...     path.read_text()
+    'all of it'
+    """
+    if is_special(path):
+        with path.open("wb") as file:
+            write(file)
+        return
+    path = path.resolve()
+    beside = path.with_name(HALVES.replace("*", secrets.token_hex(8)))
+    try:
+        with beside.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            beside.chmod(stat.S_IMODE(path.stat().st_mode))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def is_special(path: Path) -> bool:
+    """Return whether something is there that is no file: a pipe, a device, a folder."""
+    return path.exists() and not path.is_file()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the renaming itself, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _split(location: str | Path) -> tuple[Path, str | None]:

@@ -108,7 +108,7 @@ def test_labels_may_come_with_each_shard_and_are_joined_by_name(z, tmp_path):
 
 
 def test_rows_are_read_block_by_block(tmp_path, monkeypatch):
-    from repcollapse.commandline import survey
+    from repcollapse.diagnosis import survey
 
     save(tmp_path, z=np.tile(NORMAL, (10, 1)))
     whole = json.loads(ask("diagnose", tmp_path / "z.npy", "--json", "-").stdout)
@@ -168,7 +168,7 @@ def test_a_report_replaces_an_older_one_as_a_whole(z, tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert "No space left" in refused(ask("diagnose", z, "--json", target))
     assert target.read_text() == "older" and left(tmp_path) == before
     monkeypatch.undo()

@@ -227,7 +227,7 @@ def test_a_memory_map_is_read_like_an_array(tmp_path):
 def test_blocks_do_not_change_the_answer(monkeypatch):
     z, labels = normal(900, 8), np.arange(900) % 4
     whole = diagnose(z, labels=labels, views=z[:400].reshape(2, 200, 8))
-    monkeypatch.setattr("repcollapse.diagnosis.BYTES", 8 * 8 * 256)
+    monkeypatch.setattr("repcollapse.diagnosis.survey.BYTES", 8 * 8 * 256)
     parts = diagnose(z, labels=labels, views=z[:400].reshape(2, 200, 8))
     for name, value in whole.metrics.items():
         assert parts.metrics[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name

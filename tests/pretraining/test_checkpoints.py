@@ -134,38 +134,10 @@ def test_none_whole_is_an_error(tmp_path):
         checkpoints.newest(tmp_path, lambda message: None)
 
 
-def test_a_write_that_fails_leaves_nothing_new(tmp_path):
-    def fail(file):
-        file.write(b"half of it")
-        raise OSError("no space left")
-
-    path = tmp_path / "file"
-    path.write_text("before")
-    with pytest.raises(OSError, match="no space left"):
-        checkpoints.write_whole(path, fail)
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    left = tmp_path / ".checkpoint-000000001.pt.part"
+    left = tmp_path / ".repcollapse-0123456789abcdef.part"
     left.write_bytes(b"half")
     other = Path(tmp_path / ".mine")
     other.write_text("")
     checkpoints.clean(tmp_path)
     assert not left.exists() and other.exists()
-
-
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    """Else a crash of the machine could leave the name without the content."""
-    done = []
-    path = tmp_path / "file"
-    fsync = os.fsync
-
-    def noted(descriptor):
-        done.append(path.exists())
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", noted)
-    checkpoints.write_whole(path, lambda file: file.write(b"all of it"))
-    assert done == [False, True]  # the content, then the folder with the new name

@@ -23,7 +23,7 @@ from repcollapse.commandline.output import (
     refuse,
     require_place,
     say,
-    write_whole,
+    write_text,
 )
 from repcollapse.commandline.survey import (
     Trouble,
@@ -168,7 +168,7 @@ def write_or_print(written: dict[Path, str]) -> None:
         if str(path) == STANDARD:
             say(text.rstrip("\n"))
         else:
-            write_whole(path, text)
+            write_text(path, text)
 
 
 def as_json(content: dict[str, Any]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from repcollapse.files import InputError, show
+from repcollapse.files import InputError, is_special, show, write_whole
 
 ANSWERED, FAILED_ON, REFUSED = 0, 1, 2
 DEFECT = 70  # EX_SOFTWARE of sysexits.h: neither an answer nor the user's doing
@@ -94,7 +92,7 @@ def require_place(path: Path, option: str, inputs: Sequence[Path]) -> None:
         raise RefusalError(
             f"{option} {show(path)}: there is no folder {show(path.parent)}; make it"
         )
-    if not os.access(path if _is_special(path) else path.absolute().parent, os.W_OK):
+    if not os.access(path if is_special(path) else path.absolute().parent, os.W_OK):
         raise RefusalError(f"{option} {show(path)} cannot be written there: choose another folder")
     for each in inputs:
         if path.exists() and each.exists() and path.samefile(each):
@@ -103,24 +101,6 @@ def require_place(path: Path, option: str, inputs: Sequence[Path]) -> None:
             )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there as a whole or not at all: beside its place, then renamed."""
-    if _is_special(path):  # a pipe or a device has no beside
-        path.write_text(text, encoding="utf-8")
-        return
-    path = path.resolve()
-    beside = path.with_name(f".repcollapse-{secrets.token_hex(8)}.part")
-    try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            beside.chmod(stat.S_IMODE(path.stat().st_mode))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _is_special(path: Path) -> bool:
-    return path.exists() and not path.is_file()
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there as a whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -18,8 +18,9 @@ from torch import distributed
 
 from repcollapse.commandline.inputs import Inputs
 from repcollapse.commandline.output import message_for
-from repcollapse.diagnosis import BYTES, Diagnosis, Survey, conclude
+from repcollapse.diagnosis import Diagnosis, Survey, conclude
 from repcollapse.diagnosis.packing import DTYPES, PARTS, pack, unpack
+from repcollapse.diagnosis.survey import block_of
 from repcollapse.files import InputError, Rows
 
 Tick = Callable[[int], None]
@@ -39,8 +40,7 @@ def survey_of(inputs: Inputs, *, rank: int = 0, world: int = 1, tick: Tick = not
     """Return the survey of a process's slice of the rows, and of the views where there are any."""
     n, dimension = inputs.shards.shape
     survey = Survey.empty(dimension)
-    step = max(BYTES // (8 * dimension), 256)
-    for rows in _blocks(slice_of(n, rank, world), step):
+    for rows in _blocks(slice_of(n, rank, world), block_of(dimension)):
         block = inputs.shards.block(rows.start, rows.stop)
         try:
             survey = survey.update(
@@ -54,7 +54,7 @@ def survey_of(inputs: Inputs, *, rank: int = 0, world: int = 1, tick: Tick = not
         tick(len(rows))
     if inputs.views is not None:
         n_views, samples, _ = inputs.views.shape
-        for rows in _blocks(slice_of(samples, rank, world), max(step // n_views, 64)):
+        for rows in _blocks(slice_of(samples, rank, world), block_of(dimension, n_views)):
             try:
                 survey = survey.update_views(_of_views(inputs.views, rows), start=rows.start)
             except ValueError as error:

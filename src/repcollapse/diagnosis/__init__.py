@@ -18,7 +18,7 @@ from repcollapse.diagnosis.decide import decide
 from repcollapse.diagnosis.diagnosis import Diagnosis
 from repcollapse.diagnosis.findings import VERDICTS, Finding
 from repcollapse.diagnosis.readings import Evidence
-from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey
+from repcollapse.diagnosis.survey import MOST_COLUMNS, Survey, block_of
 from repcollapse.diagnosis.tally import Tally, numbered
 
 __all__ = [
@@ -34,9 +34,6 @@ __all__ = [
     "diagnose",
     "diagnose_arms",
 ]
-
-
-BYTES = 2**25  # of a block of rows in float64
 
 
 def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = None) -> Diagnosis:
@@ -87,7 +84,7 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
     labels = None if labels is None else _checks.as_labels("labels", labels, n)
     groups = None if groups is None else _checks.as_labels("groups", groups, n)
     survey = Survey.empty(dimension)
-    step = max(BYTES // (8 * dimension), 256)
+    step = block_of(dimension)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         survey = survey.update(
@@ -103,7 +100,7 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
             )
         if columns != dimension:
             raise ValueError(f"views must have D = {dimension} like z; got D = {columns}")
-        step = max(step // n_views, 64)
+        step = block_of(dimension, n_views)
         for start in range(0, samples, step):
             stop = min(start + step, samples)
             survey = survey.update_views(_block(views[:, start:stop]))

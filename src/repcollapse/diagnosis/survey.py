@@ -16,6 +16,7 @@ from repcollapse.diagnosis.sampling import GROUP_ROWS, SAMPLE, GroupSample, RowS
 from repcollapse.diagnostics import EmbeddingMoments, GroupedMoments
 from repcollapse.diagnostics.moments import as_rows
 
+BYTES = 2**25  # of a block of rows in float64
 MOST_CLASSES = 2**16
 MOST_COLUMNS = 2**13  # two scatters are a gibibyte then
 
@@ -227,6 +228,18 @@ class Survey:
                 f"{name} must be given for all rows or for none; "
                 f"the others came {'with' if had else 'without'}"
             )
+
+
+def block_of(dimension: int, views: int = 1) -> int:
+    """Return how many rows, or samples of so many views, are read at once.
+
+    Examples
+    --------
+    >>> block_of(128), block_of(128, views=4)
+    (32768, 8192)
+    """
+    rows = max(BYTES // (8 * dimension), 256)
+    return max(rows // views, 64)
 
 
 def _on_cpu(rows: Tensor) -> Tensor:

@@ -8,19 +8,19 @@ previous ones as they were. It holds tensors and plain values only and is read w
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from repcollapse.files import HALVES, write_whole
+
 FORMAT = 1
 KEPT = 2
-_HALF = ".part"
 _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
 
@@ -37,32 +37,6 @@ def save(folder: Path, state: dict[str, Any]) -> Path:
     return path
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill a file beside `path`, flush it to the disk and give it that name."""
-    beside = path.with_name(f".{path.name}{_HALF}")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the renaming itself, where the system lets a folder be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def found(folder: Path) -> list[Path]:
     """Return the checkpoints of `folder`, the newest first."""
     named = [path for path in folder.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)]
@@ -71,7 +45,7 @@ def found(folder: Path) -> list[Path]:
 
 def clean(folder: Path) -> None:
     """Remove what a killed process left half written."""
-    for path in folder.glob(f".*{_HALF}"):
+    for path in folder.glob(HALVES):
         path.unlink()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from repcollapse import _checks, diagnostics
+from repcollapse.files import write_whole
 from repcollapse.pretraining import checkpoints, processes
 from repcollapse.pretraining.settings import Settings
 from repcollapse.pretraining.trainer import Trainer
@@ -204,7 +205,7 @@ class _Run:
         trainer, settings = self.trainer, self.trainer.settings
         if self.first:
             lines = "".join(map(_line, self.history)).encode()
-            checkpoints.write_whole(self.folder / METRICS, lambda file: file.write(lines))
+            write_whole(self.folder / METRICS, lambda file: file.write(lines))
         self.watcher.started(trainer.step, trainer.steps)
         if trainer.step == 0 and settings.evaluate_every:
             self._note({"step": 0} | self._instruments())
@@ -284,7 +285,7 @@ class _Run:
             "versions": _versions(),
         }
         text = json.dumps(result, indent=2).encode() + b"\n"
-        checkpoints.write_whole(self.folder / RESULT, lambda file: file.write(text))
+        write_whole(self.folder / RESULT, lambda file: file.write(text))
         return result
 
 
