@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.checkups.checkup import Checkup
+from repcollapse.checkups.residuals import as_layers, layer_residuals
 from repcollapse.diagnosis.findings import COLLAPSE, OVERSMOOTHING, RANK_COLLAPSE, Advice, Finding
 from repcollapse.diagnosis.report import number
-from repcollapse.diagnostics.moments import as_double
 
 # Rows are alike where the residual is below this. bfloat16, in which such networks are run, has
 # eight bits: what a number differs from another by less than 2^-8 of it is rounded away.
@@ -62,48 +61,6 @@ ADVICE = {
 }
 
 
-def layer_residuals(hidden: Sequence[ArrayLike], *, along: ArrayLike | None = None) -> np.ndarray:
-    r"""Return by layer how much the rows of a sample differ from what they have in common.
-
-    .. math::
-
-        r(X) = \frac{\lVert X - w w^\top X\rVert_F}{\lVert X\rVert_F}, \qquad \lVert w\rVert = 1
-
-    Parameters
-    ----------
-    hidden
-        What enters the first layer and what leaves each: L + 1 >= 2 arrays, (T, D) rows of one
-        sample or (B, T, D) of several, T >= 2. T and B are the same in all; D need not be.
-    along
-        The direction w, shape (T,), of any length but 0; by default that of equal numbers, along
-        which all rows are the same. For graphs the square roots of the degrees (self-loops
-        included), which symmetric normalisation leaves alone.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (L + 1,), float64: the mean over samples, in [0, 1]. At collapse 0, which a sample
-        without any entry but zeros reads as well; for independent rows of mean zero
-        :math:`\sqrt{1 - 1/T}`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For hidden states or a direction other than these; NaN and Inf are refused by layer.
-
-    References
-    ----------
-    Dong, Cordonnier & Loukas 2021, section 2, with the Frobenius norm and the mean of the rows.
-
-    Examples
-    --------
-    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> layer_residuals([x, x.mean(dim=0).expand(2, 2)]).round(4).tolist()
-    [0.7071, 0.0]
-    """
-    return _residuals(_layers(hidden), along)
-
-
 def diagnose_layers(
     hidden: Sequence[ArrayLike],
     *,
@@ -117,8 +74,12 @@ def diagnose_layers(
 
     Parameters
     ----------
-    hidden, along
-        As in :func:`layer_residuals`.
+    hidden
+        What enters the first layer and what leaves each, as in :func:`layer_residuals`.
+    along
+        The direction along which rows are alike, as in :func:`layer_residuals`. Oversmoothing has
+        no default: for symmetric normalisation it is that of the square roots of the degrees, for
+        a plain mean over neighbours that of equal numbers.
     kind : {"rank-collapse", "oversmoothing"}
         How the finding is called, and what is advised.
 
@@ -158,8 +119,13 @@ def diagnose_layers(
     ('rank-collapse', 3.0, 0.1)
     """
     _checks.choice("kind", kind, ADVICE)
-    layers = _layers(hidden)
-    r = _residuals(layers, along)
+    layers = as_layers(hidden)
+    if kind == OVERSMOOTHING and along is None:
+        raise ValueError(
+            f"along must be given where kind is {kind!r}: the direction that averaging leaves "
+            "alone, for symmetric normalisation the square roots of the degrees; got None"
+        )
+    r = layer_residuals(layers, along=along)
     kept = float(r[-1] / r[0]) if r[0] > 0 else math.nan
     onset = _onset(r)
     rate = _rate(r, max(torch.finfo(layer.dtype).eps for layer in layers))
@@ -167,67 +133,6 @@ def diagnose_layers(
     metrics |= {f"residual_{layer}": float(value) for layer, value in enumerate(r)}
     findings = () if math.isnan(onset) else (_found(kind, r, onset, rate),)
     return Checkup(_summary(kind, r), metrics, findings)
-
-
-def _layers(hidden: Sequence[ArrayLike]) -> list[Tensor]:
-    """Return the hidden states as (B, T, D) tensors."""
-    if not isinstance(hidden, list | tuple):
-        raise TypeError(
-            f"hidden must be a list or tuple of arrays, one a layer; got {type(hidden).__name__}"
-        )
-    if len(hidden) < 2:
-        raise ValueError(
-            "hidden must hold the input and the output of at least one layer; "
-            f"got {len(hidden)} array{'' if len(hidden) == 1 else 's'}"
-        )
-    layers = [_rows(f"hidden[{layer}]", value) for layer, value in enumerate(hidden)]
-    for layer, rows in enumerate(layers):
-        if rows.shape[:2] != layers[0].shape[:2]:
-            raise ValueError(
-                "hidden must have the same number of samples and rows in every layer; got "
-                f"{tuple(rows.shape[:2])} in hidden[{layer}], {tuple(layers[0].shape[:2])} in "
-                "hidden[0]"
-            )
-    return layers
-
-
-def _rows(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor | np.ndarray) or value.ndim != 3:
-        return _checks.as_matrix(name, value)[None]
-    samples, rows, dimension = value.shape
-    if samples < 1 or rows < 2 or dimension < 1:
-        raise ValueError(
-            f"{name} must have shape (B, T, D) with B >= 1, T >= 2 and D >= 1; "
-            f"got shape {tuple(value.shape)}"
-        )
-    flat = value.reshape(samples * rows, dimension)
-    return _checks.as_matrix(name, flat).reshape(samples, rows, dimension)
-
-
-def _direction(along: ArrayLike | None, rows: int) -> Tensor:
-    if along is None:
-        return torch.full((rows, 1), rows**-0.5, dtype=torch.float64)
-    if not isinstance(along, Tensor | np.ndarray) or along.ndim != 1 or len(along) != rows:
-        given = tuple(along.shape) if isinstance(along, Tensor | np.ndarray) else along
-        raise ValueError(f"along must have shape ({rows},), one number a row; got {given!r}")
-    w = as_double(_checks.as_matrix("along", along[:, None])).cpu()
-    if not bool(w.any()):
-        raise ValueError("along must not be zero everywhere")
-    w = w / w.abs().max()  # squares of what is left neither overflow nor vanish
-    return w / w.norm()
-
-
-def _residuals(layers: Sequence[Tensor], along: ArrayLike | None) -> np.ndarray:
-    w = _direction(along, layers[0].shape[1])
-    return np.array([_residual(as_double(layer).cpu(), w) for layer in layers])
-
-
-def _residual(x: Tensor, w: Tensor) -> float:
-    largest = x.abs().amax(dim=(1, 2), keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1.0)
-    apart = (x - w * (w * x).sum(dim=1, keepdim=True)).norm(dim=(1, 2))
-    whole = x.norm(dim=(1, 2))
-    return float((apart / torch.where(whole > 0, whole, 1.0)).clamp(max=1).mean())
 
 
 def _onset(r: np.ndarray) -> float:
@@ -268,8 +173,8 @@ def _found(kind: str, r: np.ndarray, onset: float, rate: float) -> Finding:
     sentence = (
         f"The {words.rows} of a sample become alike with depth: their residual, all but "
         f"{words.common}, falls from {number(float(r[0]))} of them at the input to "
-        f"{number(float(r[-1]))} after layer {len(r) - 1}{falls}. It is below 1/256 from layer "
-        f"{onset:.0f} on."
+        f"{number(float(r[-1]))} after layer {len(r) - 1}{falls}. It is below 1/{1 / ALIKE:.0f} "
+        f"from layer {onset:.0f} on."
     )
     last = f"residual_{len(r) - 1}"
     return ADVICE[kind].finding(kind, sentence, last, float(r[-1]), reference=ALIKE)
