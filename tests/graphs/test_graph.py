@@ -32,6 +32,7 @@ def test_the_adjacency_is_that_of_loops():
         ({"features": torch.ones(6)}, ValueError, "features"),
         ({"features": torch.full((6, 2), math.nan)}, ValueError, "features must be finite"),
         ({"labels": torch.zeros(5, dtype=torch.int64)}, ValueError, "labels"),
+        ({"labels": torch.tensor([0, 1, -1, 0, 1, 0])}, ValueError, "labels must be at least 0"),
         ({"edges": EDGES.float()}, TypeError, "edges must be an int64"),
         ({"edges": EDGES[0]}, ValueError, r"edges must have shape \(2, E\)"),
         ({"edges": EDGES.flip(0)}, ValueError, "edges must name the smaller node first"),

@@ -35,7 +35,7 @@ class Spectrum:
     def second(self) -> float:
         """The second largest modulus of an eigenvalue, 1 where the graph is in several pieces.
 
-        What smoothing does not leave alone shrinks, in the end, by this factor a round.
+        On one piece, what smoothing does not leave alone shrinks by this factor a round in the end.
         """
         return float(self.values[:-1].abs().max())
 
@@ -52,7 +52,7 @@ class Graph:
     edges
         Shape (2, E), int64, each pair once, the smaller node first.
     labels
-        The class of each node, shape (N,).
+        The class of each node, shape (N,), counted from 0.
     train, validation, test
         Nodes, int64, none of them twice. `validation` may be empty.
 
@@ -94,6 +94,8 @@ class Graph:
         features = _checks.as_matrix("features", self.features).detach().cpu().double()
         nodes = len(features)
         labels = _checks.as_labels("labels", self.labels, nodes).cpu()
+        if int(labels.min()) < 0:
+            raise ValueError(f"labels must be at least 0; got {int(labels.min())}")
         edges = _edges("edges", self.edges, nodes)
         parts = {
             "train": _part("train", self.train, nodes),
