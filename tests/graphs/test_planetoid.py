@@ -72,7 +72,7 @@ def test_code_among_the_parts_of_a_matrix_is_not_run(tmp_path: Path) -> None:
 
 def test_a_matrix_that_the_pickle_never_fills_is_none() -> None:
     parts = changed(x=tiny.pickled(b"cscipy.sparse.csr\ncsr_matrix\n)\x81"))
-    with pytest.raises(ValueError, match=r"ind\.tiny\.allx: does not fit"):
+    with pytest.raises(ValueError, match=r"ind\.tiny\.allx: must hold 0 words a node"):
         read(parts, source="tiny")
 
 
@@ -143,14 +143,20 @@ ONE_HOT = np.eye(tiny.CLASSES)[LABELS_].astype("<i4")
             changed(allx=tiny.pickled(tiny.sparse(np.where(WORDS_ > 0, np.nan, 0)[: tiny.FIRST]))),
             r"tiny\.allx: .*finite",
         ),
-        (changed(ally=tiny.pickled(tiny.array(ONE_HOT[:3]))), r"tiny\.allx: does not fit"),
+        (
+            changed(ally=tiny.pickled(tiny.array(ONE_HOT[:3]))),
+            r"tiny\.allx: must hold 6 words a node",
+        ),
         (
             changed(ally=tiny.pickled(tiny.array(2 * ONE_HOT[: tiny.FIRST]))),
-            r"tiny\.ally: labels must be one-hot",
+            r"tiny\.allx: its labels must be one-hot",
         ),
         (changed(x=tiny.pickled(tiny.sparse(1 - WORDS_[:4]))), r"tiny\.x: must be the first rows"),
         (changed(y=tiny.pickled(tiny.array(ONE_HOT[4:8]))), r"tiny\.y: must be the first rows"),
-        (changed(ty=tiny.pickled(tiny.array(ONE_HOT[-10:, :2]))), r"tiny\.tx: does not fit"),
+        (
+            changed(ty=tiny.pickled(tiny.array(ONE_HOT[-10:, :2]))),
+            r"tiny\.tx: must hold .* labels of 3 classes",
+        ),
         (changed(graph=tiny.pickled(b"](K\x01e")), r"tiny\.graph: .*dictionary of lists"),
         (changed(graph=tiny.pickled(tiny.dictionary({0: [9999]}))), r"tiny\.graph: .*got 9999"),
         (changed(graph=tiny.pickled(b"}(K\x00](G\0\0\0\0\0\0\0\0eu")), r"tiny\.graph: .*got float"),

@@ -68,37 +68,25 @@ def read(files: Mapping[str, bytes], *, source: str) -> Graph:
         Where a part is damaged, is refused by :func:`loads`, or does not fit the others.
     """
     found = {part: loads(files[part], source=f"ind.{source}.{part}") for part in PARTS}
-
-    def matrix(part: str, kind: type[Array] | type[SparseRows]) -> np.ndarray:
-        return _matrix(f"ind.{source}.{part}", found[part], kind)
-
-    words = [matrix(part, SparseRows) for part in ("allx", "tx")]
-    classes = [matrix(part, Array) for part in ("ally", "ty")]
-    labelled, theirs = matrix("x", SparseRows), matrix("y", Array)
-    for part, rows, other in zip(("allx", "tx"), words, classes, strict=True):
-        widths = rows.shape[1], other.shape[1]
-        if len(rows) != len(other) or widths != (labelled.shape[1], theirs.shape[1]):
-            raise ValueError(f"ind.{source}.{part}: does not fit its labels or ind.{source}.x")
-    first, before = len(labelled), len(words[0])
-    if first + VALIDATION > before:
-        raise ValueError(f"ind.{source}.allx: must hold {VALIDATION} nodes for validation")
-    order = _test_index(f"ind.{source}.test.index", files["test.index"], before, len(words[1]))
-    features, one_hot = (np.concatenate(parts) for parts in (words, classes))
-    # The test rows stand in the order of the index; put each where its node is.
-    features[order], one_hot[order] = words[1], classes[1]
-    if not ((one_hot == 0) | (one_hot == 1)).all() or not (one_hot.sum(axis=1) == 1).all():
-        raise ValueError(f"ind.{source}.ally: labels must be one-hot, one class a node")
-    for part, rows, all_rows in (("x", labelled, features), ("y", theirs, one_hot)):
-        if not np.array_equal(all_rows[:first], rows):
+    x, allx, tx = (_matrix(f"ind.{source}.{p}", found[p], SparseRows) for p in ("x", "allx", "tx"))
+    y, ally, ty = (_matrix(f"ind.{source}.{p}", found[p], Array) for p in ("y", "ally", "ty"))
+    _require_nodes(f"ind.{source}.allx", allx, ally, words=x.shape[1], classes=y.shape[1])
+    _require_nodes(f"ind.{source}.tx", tx, ty, words=x.shape[1], classes=y.shape[1])
+    for part, rows, of in (("x", x, allx), ("y", y, ally)):
+        if not np.array_equal(of[: len(rows)], rows) or len(x) != len(y):
             raise ValueError(
                 f"ind.{source}.{part}: must be the first rows of ind.{source}.all{part}"
             )
+    if len(x) + VALIDATION > len(allx):
+        raise ValueError(f"ind.{source}.allx: must hold {VALIDATION} nodes for validation")
+    order = _test_index(f"ind.{source}.test.index", files["test.index"], len(allx), len(tx))
+    words, one_hot = _in_order(allx, tx, order), _in_order(ally, ty, order)
     return Graph(
-        torch.from_numpy(features / np.maximum(features.sum(axis=1, keepdims=True), 1)),
-        _edges(f"ind.{source}.graph", found["graph"], len(features)),
+        torch.from_numpy(words / np.maximum(words.sum(axis=1, keepdims=True), 1)),
+        _edges(f"ind.{source}.graph", found["graph"], len(words)),
         torch.from_numpy(one_hot.argmax(axis=1)),
-        torch.arange(first),
-        torch.arange(first, first + VALIDATION),
+        torch.arange(len(x)),
+        torch.arange(len(x), len(x) + VALIDATION),
         torch.from_numpy(np.sort(order)),
     )
 
@@ -110,6 +98,26 @@ def _matrix(source: str, found: Any, kind: type[Array] | type[SparseRows]) -> np
     if values.ndim != 2 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(f"{source}: must hold a matrix of finite numbers, none below 0")
     return values.astype(np.float64)
+
+
+def _require_nodes(
+    source: str, rows: np.ndarray, one_hot: np.ndarray, *, words: int, classes: int
+) -> None:
+    """Raise where rows of words and of classes are not those of the same nodes."""
+    if (rows.shape, one_hot.shape) != ((len(one_hot), words), (len(rows), classes)):
+        raise ValueError(
+            f"{source}: must hold {words} words a node, and as many nodes as there are labels of "
+            f"{classes} classes; got shape {rows.shape} and labels of shape {one_hot.shape}"
+        )
+    if not ((one_hot == 0) | (one_hot == 1)).all() or not (one_hot.sum(axis=1) == 1).all():
+        raise ValueError(f"{source}: its labels must be one-hot, one class a node")
+
+
+def _in_order(known: np.ndarray, test: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the rows of all nodes: those of the test stand in the order of their index."""
+    rows = np.concatenate([known, test])
+    rows[order] = test
+    return rows
 
 
 def _test_index(source: str, data: bytes, first: int, count: int) -> np.ndarray:
