@@ -108,6 +108,31 @@ def test_code_is_refused_and_not_run(way: str, tmp_path: Path, allowed: Mapping[
     assert target.is_dir()
 
 
+@pytest.mark.usefixtures("extension")
+def test_a_number_that_was_used_before_is_refused_as_well(
+    tmp_path: Path, allowed: Mapping[str, Any]
+) -> None:
+    first, second = (
+        b"\x80\x04" + WAYS["EXT1"].replace(b"HARM", os.fsencode(tmp_path / name)) + b"."
+        for name in ("before", "harm")
+    )
+    pickle.loads(first)  # what the number stands for is remembered from here on
+    with pytest.raises(RefusedError, match=r"file: refused: the pickle asks for os\.mkdir"):
+        read(second, allowed)
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_a_stand_in_is_not_remembered_under_a_number() -> None:
+    copyreg.add_extension("numpy", "dtype", EXTENSION)
+    try:
+        asked = b"\x80\x04\x82" + bytes([EXTENSION]) + b"."
+        assert read(asked) is NUMPY["numpy.dtype"]
+        assert pickle.loads(asked) is np.dtype
+    finally:
+        copyreg.remove_extension("numpy", "dtype", EXTENSION)
+        copyreg.clear_extension_cache()
+
+
 @pytest.mark.parametrize("name", ALLOWED)
 @pytest.mark.parametrize("put", [b"\x85R", b"b", b"\x81", b"\x85o"])
 def test_code_within_what_is_allowed_is_refused(name: str, put: bytes, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ keeps no state of its own. Every other name is refused.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 from collections.abc import Mapping
@@ -58,6 +59,9 @@ def loads(data: bytes, *, source: str, format: str, allowed: Mapping[str, Any]) 
     repcollapse.data.unpickle.RefusedError: file: refused: the pickle asks for builtins.print; a \
 file of CIFAR-10 needs only numpy.core.multiarray._reconstruct, numpy.ndarray, numpy.dtype
     """
+    # A pickle may ask by a number that a program gave a name, and what has once been found under a
+    # number is handed out without asking: nothing may be there, and nothing of ours left there.
+    copyreg.clear_extension_cache()
     try:
         return _Unpickler(data, format, allowed).load()
     except RefusedError as error:
@@ -67,6 +71,8 @@ file of CIFAR-10 needs only numpy.core.multiarray._reconstruct, numpy.ndarray, n
         raise ValueError(
             f"{source}: not a whole pickle of {format} ({type(error).__name__}: {error})"
         ) from error
+    finally:
+        copyreg.clear_extension_cache()
 
 
 class _Unpickler(pickle.Unpickler):
