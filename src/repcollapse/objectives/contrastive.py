@@ -71,22 +71,14 @@ def nt_xent_terms(
     >>> round(float(terms.attraction), 4)
     -2.0
     """
-    z_a, z_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
-    temperature = _checks.number("temperature", temperature, above=0)
-    if gather_distributed:
-        z_a, z_b = gather(z_a), gather(z_b)
-    n = len(z_a)
-    unit = unit_rows(torch.cat([z_a, z_b]))
-    similarity = (unit / temperature) @ unit.T
-    attraction = -similarity.diagonal(n).mean()
-    # A row is neither its own positive nor its own negative.
-    similarity.fill_diagonal_(-torch.inf)
-    # cross_entropy has one pass over the 2N x 2N matrix in each direction where logsumexp has
-    # several, and the partition function is what it has beyond the attraction.
-    partner = torch.arange(2 * n, device=unit.device).roll(n)
+    similarity, partner = _candidates(z_a, z_b, temperature, gather_distributed)
+    # The diagonal of one block, half of which stands for all: the other block is its transpose.
+    attraction = -similarity.diagonal(len(partner) // 2).mean()
+    # The partition function is what the cross entropy has beyond the attraction.
     return NTXentTerms(attraction, F.cross_entropy(similarity, partner) - attraction)
 
 
+@in_full_precision
 def nt_xent(
     z_a: Tensor, z_b: Tensor, *, temperature: float = 0.2, gather_distributed: bool = False
 ) -> Tensor:
@@ -136,8 +128,27 @@ def nt_xent(
     >>> math.isclose(float(loss), math.log(2 * 4 - 1), rel_tol=1e-6)
     True
     """
-    terms = nt_xent_terms(z_a, z_b, temperature=temperature, gather_distributed=gather_distributed)
-    return terms.attraction + terms.repulsion
+    return F.cross_entropy(*_candidates(z_a, z_b, temperature, gather_distributed))
+
+
+def _candidates(
+    z_a: Tensor, z_b: Tensor, temperature: float, gather_distributed: bool
+) -> tuple[Tensor, Tensor]:
+    """Return what each of the 2N rows scores every other, over the temperature, and its partner.
+
+    `cross_entropy` of the two has one pass over the 2N x 2N matrix in each direction where
+    `logsumexp` has several.
+    """
+    z_a, z_b = _checks.as_matrix_pair("z_a", z_a, "z_b", z_b)
+    temperature = _checks.number("temperature", temperature, above=0)
+    if gather_distributed:
+        z_a, z_b = gather(z_a), gather(z_b)
+    n = len(z_a)
+    unit = unit_rows(torch.cat([z_a, z_b]))
+    similarity = (unit / temperature) @ unit.T
+    # A row is neither its own positive nor its own negative.
+    similarity.fill_diagonal_(-torch.inf)
+    return similarity, torch.arange(2 * n, device=unit.device).roll(n)
 
 
 @detaches_target
