@@ -532,6 +532,8 @@ def test_values_that_are_not_there(comparison, arm, column, message):
         ({"dataset": "imagenet"}, ValueError, "must be one of .*; got 'imagenet'"),
         ({"device": "tpu9"}, ValueError, "device must be 'auto'"),
         ({"probes": ["svm"]}, ValueError, "probes must be one of .*; got 'svm'"),
+        ({"test_views": 1}, ValueError, "test_views must be at least 2; got 1"),
+        ({"test_views": 9}, ValueError, "views must be at least 1 and at most 8; got 9"),
         ({"prepare": {"b": str}}, ValueError, r"prepare must name some of the arms \['a'\]; got"),
     ],
 )
@@ -700,3 +702,36 @@ def test_without_probes_there_are_instruments_and_chance(digits):
     everything = ["arm", "seed", *without.history.columns.drop(["arm", "seed"]), *training.PROBES]
     assert list(with_probes.final) == everything
     assert one.final["knn_z"].equals(with_probes.final["knn_z"])
+
+
+@pytest.mark.parametrize(
+    ("probes", "of_pixels"),
+    [
+        (["linear_probe_h"], {"pixels"}),
+        (["resolution_probe_z"], {"pixels_resolution"}),
+        (["linear_probe_z", "resolution_probe_h"], {"pixels", "pixels_resolution"}),
+        (["knn_z"], set()),
+    ],
+)
+def test_pixels_are_probed_as_the_networks_are(digits, probes, of_pixels):
+    baselines = few(dataset=digits, probes=probes).baselines
+    untrained = {f"untrained_{name}" for name in probes}
+    assert set(baselines) == {"seed", "chance"} | untrained | of_pixels
+
+
+def test_the_first_views_may_be_all_that_is_read(digits):
+    every, two = few(dataset=digits, seeds=2), few(dataset=digits, seeds=2, test_views=2)
+    assert [two.test_banks[seed].n_views for seed in two.seeds] == [2, 2]
+    for seed in two.seeds:
+        assert torch.equal(two.test_banks[seed].views, every.test_banks[seed].views[:, :2])
+        (arm,) = two.arms
+        assert (two.runs[arm, seed].losses == every.runs[arm, seed].losses).all()
+        z = embed_views(every.runs[arm, seed].model, every.test_banks[seed], 2)[1]
+        read = diagnostics.instruments(z)["alignment"]
+        assert two.values(arm, "alignment")[seed] == pytest.approx(read, rel=1e-5)
+        assert every.values(arm, "alignment")[seed] != pytest.approx(read, rel=1e-3)
+    pd.testing.assert_frame_equal(
+        two.final[list(training.PROBES)], every.final[list(training.PROBES)], check_exact=True
+    )
+    held_out = few(dataset=digits, validation=True, test_views=3).test_banks[0]
+    assert len(held_out) == 16 and held_out.n_views == 3

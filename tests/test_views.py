@@ -346,3 +346,18 @@ def test_selected_images_keep_everything_of_theirs():
     for name, values in bank.factors.items():
         assert torch.equal(picked.factors[name], values[rows])
     assert torch.equal(picked.mean, bank.mean)
+
+
+def test_first_views_keep_everything_of_theirs():
+    bank, _ = banks("sprites", views=4, test_views=2)
+    kept = bank.first(3)
+    assert torch.equal(kept.views, bank.views[:, :3]) and kept.views.is_contiguous()
+    assert torch.equal(kept.labels, bank.labels)
+    assert (
+        set(kept.factors) == set(bank.factors) and set(kept.content) == set(bank.content) != set()
+    )
+    for ours, theirs in ((kept.factors, bank.factors), (kept.content, bank.content)):
+        assert all(torch.equal(ours[name], values[:, :3]) for name, values in theirs.items())
+    for views in (0, 5):
+        with pytest.raises(ValueError, match="views must be at"):
+            bank.first(views)

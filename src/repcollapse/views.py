@@ -176,6 +176,28 @@ class ViewBank:
         picked = {"views": self.views[rows], "labels": self.labels[rows]}
         return replace(self, **picked, factors=of(self.factors), content=of(self.content))
 
+    def first(self, views: int) -> ViewBank:
+        """Return the bank of the first `views` views of each image, from 1 to V, alone.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For more views than there are, or none.
+
+        Examples
+        --------
+        >>> bank, _ = banks("digits", views=4, test_views=2)
+        >>> bank.first(2).n_views, bank.first(2).factors["x"].shape == (1300, 2)
+        (2, True)
+        """
+        _checks.integer("views", views, at_least=1, at_most=self.n_views)
+
+        def of(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: values[:, :views] for name, values in columns.items()}
+
+        kept = self.views[:, :views].contiguous()
+        return replace(self, views=kept, factors=of(self.factors), content=of(self.content))
+
     def to(self, device: torch.device | str) -> ViewBank:
         """Return the bank with every tensor on `device`."""
 
