@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from repcollapse.data.unpickle import Array, RefusedError
-from repcollapse.graphs.planetoid import PARTS, SparseRows, loads, read
+from repcollapse.graphs.planetoid import ALLOWED, PARTS, SparseRows, loads, read
 
 # --- what is read
 
@@ -110,6 +110,16 @@ def test_rows_that_do_not_fit_together_are_refused(
     )
     with pytest.raises(ValueError, match="f: refused: the pickle describes"):
         loads(tiny.pickled(opcodes), source="f")
+
+
+@pytest.mark.parametrize("state", [b"(N}S'__call__'\nK\x01st", b"}S'values'\nK\x01s"])
+@pytest.mark.parametrize("name", ALLOWED)
+def test_the_stand_ins_cannot_be_altered(name: str, state: bytes) -> None:
+    # BUILD with a pair, or a dictionary, sets attributes on the object below it.
+    module, _, last = name.rpartition(".")
+    with pytest.raises(ValueError, match="f: "):
+        loads(f"c{module}\n{last}\n".encode() + state + b"b.", source="f")
+    test_arrays_and_matrices_are_what_they_were()
 
 
 # --- damaged files
