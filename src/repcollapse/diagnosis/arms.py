@@ -17,7 +17,7 @@ class Arms(Tally[Diagnosis]):
     >>> z = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
     >>> arms = Arms({"dead": {100: diagnose(1 + 1e-3 * z)}, "alive": {100: diagnose(z)}})
     >>> arms.tells("complete", broken=["dead"], mended=["alive"])
-    {100: 1.0}
+    {100: True}
     """
 
     headlines = HEADLINES

@@ -127,11 +127,11 @@ class Tally(Generic[T]):
         verdict = next(iter(self.verdicts(arm)))
         return next(answer for answer in self.of(arm) if answer.verdict == verdict)
 
-    def tells(self, kind: str, *, broken: Iterable[str], mended: Iterable[str]) -> dict[int, float]:
-        """Return 1 for each seed that is told: all of `broken` called `kind`, all `mended` healthy.
+    def tells(self, kind: str, *, broken: Iterable[str], mended: Iterable[str]) -> dict[int, bool]:
+        """Say of each seed whether it is told: all of `broken` called `kind`, all `mended` healthy.
 
-        And 0 for the others, as a ledger takes it. It is the verdict that counts; what may stand
-        beside one, :meth:`finds` looks for.
+        An answer a seed, as a ledger takes it. It is the verdict that counts; what may stand beside
+        one, :meth:`finds` looks for.
 
         Raises
         ------
@@ -140,15 +140,14 @@ class Tally(Generic[T]):
         """
         wanted = [(arm, kind) for arm in broken] + [(arm, HEALTHY) for arm in mended]
         return {
-            seed: float(all(self.by_arm[arm][seed].verdict == said for arm, said in wanted))
+            seed: all(self.by_arm[arm][seed].verdict == said for arm, said in wanted)
             for seed in self._common_seeds([arm for arm, _ in wanted])
         }
 
-    def finds(self, kind: str, *, broken: Iterable[str], mended: Iterable[str]) -> dict[int, float]:
-        """Return 1 for each seed where `kind` is found in all of `broken` and in none of `mended`.
+    def finds(self, kind: str, *, broken: Iterable[str], mended: Iterable[str]) -> dict[int, bool]:
+        """Say of each seed whether `kind` is found in all of `broken` and in none of `mended`.
 
-        And 0 for the others. It may be the verdict or stand beside it; whatever else is found does
-        not count.
+        It may be the verdict or stand beside it; whatever else is found does not count.
 
         Raises
         ------
@@ -157,9 +156,7 @@ class Tally(Generic[T]):
         """
         wanted = [(arm, True) for arm in broken] + [(arm, False) for arm in mended]
         return {
-            seed: float(
-                all((kind in _kinds(self.by_arm[arm][seed])) == there for arm, there in wanted)
-            )
+            seed: all((kind in _kinds(self.by_arm[arm][seed])) == there for arm, there in wanted)
             for seed in self._common_seeds([arm for arm, _ in wanted])
         }
 
