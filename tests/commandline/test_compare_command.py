@@ -78,6 +78,9 @@ def test_the_page_has_every_checkpoint(run, tmp_path):
     page = target.read_text(encoding="utf-8")
     assert page.count("<details>") == len(run) and page.count("<figure>") == len(FOLLOWED)
     assert page.count("<circle") == len(run) * len(FOLLOWED)
+    assert page.count(">checkpoint, in order</text>") == len(FOLLOWED)
+    for head, _, _ in FOLLOWED.values():
+        assert page.count(f">{head}</text>") == 1
     for outside in ("<script", "http://", "https://", "url(", "@import"):
         assert outside not in page
     assert "nan" not in page.lower().replace("finance", "")

@@ -193,3 +193,14 @@ def test_the_demo_shows_each_kind():
         "Dimensional collapse",
         "A cone, not a collapse",
     ]
+
+
+def test_the_offset_that_is_said_to_halve_rankme_does():
+    said = re.findall(r"(\d\.\d)\D+(\d+)", MEASURES["rankme"].fooled)
+    found = {int(columns): float(offset) for offset, columns in said}
+    assert set(found) == {64, 512}
+    for columns, offset in found.items():
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(10 * columns, columns, generator=generator)
+        halved = diagnostics.rankme(z + offset) / diagnostics.rankme(z)
+        assert halved == pytest.approx(0.5, abs=0.02), columns

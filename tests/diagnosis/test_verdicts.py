@@ -163,6 +163,29 @@ def test_a_finding_brings_its_evidence():
     assert "covariance" in found.advice
 
 
+def test_equal_rows_are_said_to_be_one_row():
+    rows = diagnose(normal(1, 8).expand(200, 8)).findings[0]
+    line = diagnose(normal(1, 8) * normal(200, 1, 3).abs()).findings[0]
+    assert rows.kind == line.kind == "complete"
+    assert rows.sentence.startswith("All 200 rows are the same row") and rows.value == 0
+    assert line.sentence.startswith("The embeddings are one direction")
+
+
+def test_a_cone_of_noise_is_not_said_to_tell_samples_apart():
+    sample, noise = normal(400, 16), torch.stack([normal(400, 16, 3), normal(400, 16, 4)])
+    harmless, noisy = 2 + sample + 0.1 * noise, 2 + 0.1 * sample + noise
+    for views, said in ((harmless, "not because samples are alike"), (noisy, "follows the view")):
+        found = diagnose(views[0], views=views)
+        assert found.verdict == "cone" and said in found.findings[0].sentence
+        assert ("noise" in [each.kind for each in found.findings]) == (views is noisy)
+
+
+def test_numbers_of_dimensions_are_written_alike():
+    for dimension, limit in ((64, "6.4"), (128, "12.8"), (300, "30.0")):
+        sentence = diagnose(low_rank(1000, dimension, 3)).findings[0].sentence
+        assert f"and {limit} or fewer are called" in sentence
+
+
 def test_a_complete_collapse_without_its_outliers_says_so():
     found = diagnose(CASES["one but for a few"][0])
     assert found.metrics["spread"] > 0.1

@@ -240,7 +240,9 @@ def as_page(steps: Sequence[Step]) -> str:
             + "</tr>"
         )
     heads = "".join(f"<th scope='col'>{head}</th>" for head, _, _ in FOLLOWED.values())
-    charts = "".join(_chart(steps, name, label) for name, (_, label, _) in FOLLOWED.items())
+    charts = "".join(
+        _chart(steps, name, head, label) for name, (head, label, _) in FOLLOWED.items()
+    )
     every = "".join(
         f"<details><summary>{markup.escape(step.name)}: {step.diagnosis.verdict}</summary>"
         f"{step.diagnosis.to_html()}</details>"
@@ -261,10 +263,10 @@ def as_page(steps: Sequence[Step]) -> str:
     )
 
 
-WIDE, HIGH, LEFT, EDGE = 240, 110, 34, 8
+WIDE, HIGH, LEFT, BELOW, EDGE = 240, 130, 48, 30, 8
 
 
-def _chart(steps: Sequence[Step], name: str, label: str) -> str:
+def _chart(steps: Sequence[Step], name: str, head: str, label: str) -> str:
     """Return a picture of a reading over the checkpoints, with its intervals and null values."""
     values = [step.diagnosis.metrics.get(name) for step in steps]
     nulls = [step.diagnosis.nulls.get(name) for step in steps]
@@ -274,12 +276,13 @@ def _chart(steps: Sequence[Step], name: str, label: str) -> str:
         return ""
     low, high = min(0.0, *known), max(0.0, *known)
     high = high if high > low else low + 1
+    floor, middle = HIGH - BELOW, (LEFT + WIDE - EDGE) / 2
 
     def x(k: int) -> float:
         return LEFT + (WIDE - LEFT - EDGE) * (k + 0.5) / len(steps)
 
     def y(value: float) -> float:
-        return EDGE + (HIGH - 2 * EDGE) * (high - min(max(value, low), high)) / (high - low)
+        return EDGE + (floor - EDGE) * (high - min(max(value, low), high)) / (high - low)
 
     def line(series: Sequence[float | None], style: str) -> str:
         points = " ".join(
@@ -306,12 +309,18 @@ def _chart(steps: Sequence[Step], name: str, label: str) -> str:
     return (
         f"<figure><figcaption>{label}</figcaption>"
         f"<svg viewBox='0 0 {WIDE} {HIGH}' role='img' aria-label='{markup.escape(said)}'>"
-        f"<path d='M{LEFT} {EDGE}V{HIGH - EDGE}H{WIDE - EDGE}' fill='none' stroke='currentColor' "
+        f"<path d='M{LEFT} {EDGE}V{floor}H{WIDE - EDGE}' fill='none' stroke='currentColor' "
         "stroke-opacity='.35'/>"
         + line(nulls, "stroke='currentColor' stroke-opacity='.6' stroke-dasharray='3 3'")
         + line(values, "stroke='currentColor' stroke-opacity='.55' stroke-width='1.4'")
         + marks
         + "<g fill='currentColor' font-size='10' text-anchor='end'>"
         f"<text x='{LEFT - 4}' y='{EDGE + 4}'>{number(high)}</text>"
-        f"<text x='{LEFT - 4}' y='{HIGH - EDGE + 3}'>{number(low)}</text></g></svg></figure>"
+        f"<text x='{LEFT - 4}' y='{floor + 3}'>{number(low)}</text></g>"
+        "<g fill='currentColor' font-size='10' text-anchor='middle'>"
+        f"<text x='{x(0):.1f}' y='{floor + 12}'>1</text>"
+        f"<text x='{x(len(steps) - 1):.1f}' y='{floor + 12}'>{len(steps)}</text>"
+        f"<text x='{middle}' y='{HIGH - 4}'>checkpoint, in order</text>"
+        f"<text x='10' y='{(EDGE + floor) / 2}' transform='rotate(-90 10 {(EDGE + floor) / 2})'>"
+        f"{head}</text></g></svg></figure>"
     )

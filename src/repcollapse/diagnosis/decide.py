@@ -128,6 +128,13 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             "zero_rows",
             reference=0.0,
         )
+    elif metrics["distance"] == 0:
+        yield found(
+            evidence,
+            COMPLETE,
+            f"All {rows:,} rows are the same row: nothing tells one sample from another.",
+            "spread",
+        )
     elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows:
         but = ""
         if spread < metrics["spread"]:
@@ -195,8 +202,8 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
             evidence,
             DIMENSIONAL,
             f"{share} of the variance lies in {_dimensions(value)} of {dimension}; isotropic rows, "
-            f"as many, would need {evidence.nulls[name]:.0f}, and {floor:.2g} or fewer are called "
-            f"a collapse.",
+            f"as many, would need {evidence.nulls[name]:.1f}, and {floor:.1f} or fewer are called "
+            "a collapse.",
             name,
         )
         return
@@ -219,7 +226,7 @@ def _too_few(evidence: Evidence, *, collapsed: bool) -> Finding | None:
             evidence,
             NOT_ENOUGH,
             f"{rows} rows show at most {rows - 1} of {dimension} dimensions. A collapse to "
-            f"{floor:.0f} would look much like what they show: {math.ceil(ROWS_A_FLOOR * floor)} "
+            f"{floor:.1f} would look much like what they show: {math.ceil(ROWS_A_FLOOR * floor)} "
             "rows or more could tell.",
             "rows",
             reference=float(math.ceil(ROWS_A_FLOOR * floor)),
@@ -233,13 +240,22 @@ def _cone(evidence: Evidence) -> Iterator[Finding]:
         return
     dead = min(metrics["spread"], metrics.get("core_spread", 1.0)) < DEAD_SPREAD
     if metrics["mean_share"] >= CONE_SHARE and not dead:
+        takes = (
+            f"99 % of the variance takes {_dimensions(metrics['dimensions_99'])} of "
+            f"{evidence.dimension}"
+        )
+        if _agreement(evidence) < NOISY:
+            why = (
+                f". About the mean, {takes}, but most of that follows the view and not the sample."
+            )
+        else:
+            why = f", not because samples are alike: about the mean, {takes}."
         yield found(
             evidence,
             CONE,
             "The embeddings point into a cone: their mean holds "
             f"{_percent(metrics['mean_share'])} of their energy. Cosines of different samples are "
-            "high because of it, not because samples are alike: about the mean, 99 % of the "
-            f"variance takes {_dimensions(metrics['dimensions_99'])} of {evidence.dimension}.",
+            f"high because of it{why}",
             "mean_share",
         )
 
@@ -251,7 +267,7 @@ def _healthy(evidence: Evidence) -> Finding:
         HEALTHY,
         f"No collapse: directions have a spread of {metrics['spread']:.2f}, 99.9 % of the "
         f"variance takes {_dimensions(metrics['dimensions_999'])} of {evidence.dimension} "
-        f"(isotropic rows, as many: {evidence.nulls['dimensions_999']:.0f}), and the rows do not "
+        f"(isotropic rows, as many: {evidence.nulls['dimensions_999']:.1f}), and the rows do not "
         "sit on points.",
         "dimensions_999",
     )
@@ -375,4 +391,4 @@ def _percent(share: float) -> str:
 def _dimensions(value: float) -> str:
     if value < LINE:
         return "one dimension"
-    return f"{value:.1f} dimensions" if value < 10 else f"{value:.0f} dimensions"
+    return f"{value:.1f} dimensions"

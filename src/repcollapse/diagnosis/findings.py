@@ -101,8 +101,8 @@ ADVICE = {
     ),
     HEALTHY: Advice(
         FINE,
-        "Converged, as far as geometry tells. Whether it converged to something useful, a probe "
-        "has to say.",
+        "The geometry leaves nothing to mend. Whether the embeddings hold what they are wanted "
+        "for, a probe has to say.",
         "02_measuring_collapse",
         "Measuring collapse",
     ),
