@@ -35,12 +35,12 @@ class Checkup:
 
     @property
     def severity(self) -> str:
-        """How grave the first finding is: "collapse", "warning", "note", or "healthy"."""
+        """The severity of the first finding, "healthy" where there is none."""
         return self.findings[0].severity if self.findings else FINE
 
     @property
     def sentence(self) -> str:
-        """What the verdict rests on: the first finding's sentence, the summary without one."""
+        """The sentence of the first finding, the summary where there is none."""
         return self.findings[0].sentence if self.findings else self.summary
 
     def to_dict(self) -> dict[str, Any]:

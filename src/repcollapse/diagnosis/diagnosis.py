@@ -58,12 +58,12 @@ class Diagnosis:
 
     @property
     def severity(self) -> str:
-        """What the verdict means: "collapse", "warning" or "healthy"."""
+        """The severity of the first finding, which is that of the verdict."""
         return self.findings[0].severity
 
     @property
     def sentence(self) -> str:
-        """What the verdict rests on, with its numbers."""
+        """The sentence of the first finding, on which the verdict rests."""
         return self.findings[0].sentence
 
     def to_dict(self) -> dict[str, Any]:
