@@ -136,3 +136,9 @@ def test_html_is_whole_and_escapes_names() -> None:
     assert "&lt;dead&gt;" in page and "<dead>" not in page
     assert page.count("<li") == 2
     assert "Also found: noise in 1 of 1." in page
+
+
+def test_no_line_is_longer_than_a_report_has() -> None:
+    beside = ("noise", "shrunken", "shortcut", "classes-lost", "class-collapse", "cone")
+    lines = str(Tally({"an arm": [Said(HEALTHY, beside)]})).splitlines()
+    assert max(map(len, lines)) <= 96 < sum(map(len, lines[2:]))

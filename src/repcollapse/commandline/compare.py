@@ -183,19 +183,16 @@ def report(steps: Sequence[Step]) -> list[RenderableType]:
     from rich.text import Text
 
     worst = next((step for step in steps if step.diagnosis.collapsed), steps[-1])
-    severity = worst.diagnosis.findings[0].severity
     table = terminal.table_of(gap=1)
     table.add_column("checkpoint", overflow="fold", min_width=10)
     table.add_column("verdict", no_wrap=True)
     for head, _, _ in FOLLOWED.values():
         table.add_column(head, justify="right", no_wrap=True)
     for step, readings in zip(steps, cells(steps), strict=True):
-        first = step.diagnosis.findings[0]
+        severity = step.diagnosis.severity
         table.add_row(
             Text(step.name),
-            Text(
-                f"{MARKS[first.severity]} {step.diagnosis.verdict}", terminal.STYLES[first.severity]
-            ),
+            Text(f"{MARKS[severity]} {step.diagnosis.verdict}", terminal.STYLES[severity]),
             *(
                 Text.assemble((moved, "bold"), " " if moved else "", reading)
                 for reading, moved in readings
@@ -205,7 +202,7 @@ def report(steps: Sequence[Step]) -> list[RenderableType]:
     nulls = [short(name, last.nulls) for name in FOLLOWED]
     table.add_row(Text("isotropic", "dim"), "", *(Text(each, "dim") for each in nulls))
     parts: list[RenderableType] = [
-        Text(summary(steps), terminal.STYLES[severity]),
+        Text(summary(steps), terminal.STYLES[worst.diagnosis.severity]),
         "",
         table,
         "",
@@ -231,11 +228,11 @@ def as_page(steps: Sequence[Step]) -> str:
     title = f"{steps[0].name} to {steps[-1].name}"
     rows = []
     for step, readings in zip(steps, cells(steps), strict=True):
-        first = step.diagnosis.findings[0]
+        severity = step.diagnosis.severity
         rows.append(
             f"<tr><td>{markup.escape(step.name)}</td>"
-            f"<td class='l'><b style='color:{COLOURS[first.severity]}'>"
-            f"{MARKS[first.severity]}</b> {step.diagnosis.verdict}</td>"
+            f"<td class='l'><b style='color:{COLOURS[severity]}'>"
+            f"{MARKS[severity]}</b> {step.diagnosis.verdict}</td>"
             + "".join(f"<td>{moved} {reading}</td>" for reading, moved in readings)
             + "</tr>"
         )
@@ -298,7 +295,7 @@ def _chart(steps: Sequence[Step], name: str, head: str, label: str) -> str:
         value, interval = values[k], step.diagnosis.intervals.get(name)
         if value is None or value not in known:
             continue
-        colour = COLOURS[step.diagnosis.findings[0].severity]
+        colour = COLOURS[step.diagnosis.severity]
         if interval is not None:
             marks += (
                 f"<path d='M{x(k):.1f} {y(interval[0]):.1f}V{y(interval[1]):.1f}' "

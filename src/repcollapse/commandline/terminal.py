@@ -143,7 +143,7 @@ def _headline(diagnosis: Diagnosis) -> Any:
 
     from repcollapse.diagnosis.report import HEADLINES, MARKS
 
-    severity = diagnosis.findings[0].severity
+    severity = diagnosis.severity
     headline = f"{MARKS[severity]} {HEADLINES[diagnosis.verdict]}"
     return Text(headline, STYLES[severity])
 

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = None) -> Diagnosis:
-    """Return whether embeddings have collapsed, in which way, and on what evidence.
+    """Say whether embeddings have collapsed, in which way, and on what evidence.
 
     Parameters
     ----------

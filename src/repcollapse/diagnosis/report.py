@@ -95,7 +95,7 @@ def text(diagnosis: Diagnosis) -> str:
 
 def to_html(diagnosis: Diagnosis) -> str:
     """Return the report as a fragment of HTML, with its style and its picture inside."""
-    colour = COLOURS[diagnosis.findings[0].severity]
+    colour = COLOURS[diagnosis.severity]
     rows = "".join(
         f"<tr><th scope='row'>{html.escape(label)}</th><td>{reading}</td><td>{null}</td>"
         f"<td>{interval}</td></tr>"
@@ -105,7 +105,7 @@ def to_html(diagnosis: Diagnosis) -> str:
     return (
         f"<div class='rc-diagnosis'><style>{STYLE}</style>"
         f"<h3><span style='color:{colour}'>"
-        f"<span aria-hidden='true'>{MARKS[diagnosis.findings[0].severity]}</span> "
+        f"<span aria-hidden='true'>{MARKS[diagnosis.severity]}</span> "
         f"{html.escape(HEADLINES[diagnosis.verdict])}</span>"
         f"<small>{html.escape(size(diagnosis))}</small></h3>"
         f"<ul>{''.join(map(item, diagnosis.findings))}</ul>"

@@ -185,10 +185,9 @@ class Tally(Generic[T]):
     def __str__(self) -> str:
         lines = []
         for arm in self.by_arm:
-            lines += [f"{arm}: {self._said(arm)}"]
+            lines += wrapped(f"{arm}: {self._said(arm)}", "  ")
             lines += wrapped(self.typical(arm).sentence, "  ", first="  ")
-            if also := self._also(arm):
-                lines += [f"  {also}"]
+            lines += wrapped(self._also(arm), "  ", first="  ")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
