@@ -532,6 +532,8 @@ def test_values_that_are_not_there(comparison, arm, column, message):
         ({"dataset": "imagenet"}, ValueError, "must be one of .*; got 'imagenet'"),
         ({"device": "tpu9"}, ValueError, "device must be 'auto'"),
         ({"probes": ["svm"]}, ValueError, "probes must be one of .*; got 'svm'"),
+        ({"probes": {"a": ["svm"]}}, ValueError, "probes must be one of .*; got 'svm'"),
+        ({"probes": {"b": []}}, ValueError, r"probes must name some of the arms \['a'\]; got"),
         ({"test_views": 1}, ValueError, "test_views must be at least 2; got 1"),
         ({"test_views": 9}, ValueError, "views must be at least 1 and at most 8; got 9"),
         ({"prepare": {"b": str}}, ValueError, r"prepare must name some of the arms \['a'\]; got"),
@@ -719,19 +721,37 @@ def test_pixels_are_probed_as_the_networks_are(digits, probes, of_pixels):
     assert set(baselines) == {"seed", "chance"} | untrained | of_pixels
 
 
+def test_each_arm_may_have_probes_of_its_own(digits):
+    arms = dict.fromkeys(("a", "b", "c"), recipe())
+    probes = {"b": ["knn_z"], "a": ["linear_probe_h", "knn_z"]}
+    own, same = (
+        few(arms=arms, dataset=digits, probes=given) for given in (probes, training.PROBES)
+    )
+    for column in ("linear_probe_h", "knn_z"):
+        probed = [arm for arm in arms if column in probes.get(arm, ())]
+        for arm in arms:
+            (ours,), (theirs,) = (r.values(arm, column).values() for r in (own, same))
+            assert ours == theirs if arm in probed else np.isnan(ours)
+    assert set(own.final) - set(own.history) == {"linear_probe_h", "knn_z"}
+    untrained = [name for name in own.baselines if name.startswith("untrained")]
+    assert untrained == ["untrained_linear_probe_h", "untrained_knn_z"]
+
+
 def test_the_first_views_may_be_all_that_is_read(digits):
     every, two = few(dataset=digits, seeds=2), few(dataset=digits, seeds=2, test_views=2)
     assert [two.test_banks[seed].n_views for seed in two.seeds] == [2, 2]
     for seed in two.seeds:
         assert torch.equal(two.test_banks[seed].views, every.test_banks[seed].views[:, :2])
         (arm,) = two.arms
-        assert (two.runs[arm, seed].losses == every.runs[arm, seed].losses).all()
         z = embed_views(every.runs[arm, seed].model, every.test_banks[seed], 2)[1]
-        read = diagnostics.instruments(z)["alignment"]
-        assert two.values(arm, "alignment")[seed] == pytest.approx(read, rel=1e-5)
-        assert every.values(arm, "alignment")[seed] != pytest.approx(read, rel=1e-3)
-    pd.testing.assert_frame_equal(
-        two.final[list(training.PROBES)], every.final[list(training.PROBES)], check_exact=True
-    )
+        read = diagnostics.intraclass_correlation(z)
+        assert two.values(arm, "intraclass_correlation")[seed] == pytest.approx(read, rel=1e-5)
+        assert every.values(arm, "intraclass_correlation")[seed] != pytest.approx(read, rel=1e-3)
+    # Nothing else reads more than two views.
+    for frame in ("history", "final"):
+        few_views, all_views = (
+            getattr(of, frame).drop(columns="intraclass_correlation") for of in (two, every)
+        )
+        pd.testing.assert_frame_equal(few_views, all_views, check_exact=True)
     held_out = few(dataset=digits, validation=True, test_views=3).test_banks[0]
     assert len(held_out) == 16 and held_out.n_views == 3
