@@ -10,11 +10,11 @@ from __future__ import annotations
 from repcollapse.checkups.checkup import Checkup
 from repcollapse.checkups.codes import Usage, codebook_usage, usage
 from repcollapse.checkups.experts import expert_load
+from repcollapse.checkups.gap import modality_gap
 from repcollapse.checkups.latents import posterior_kl
 from repcollapse.checkups.layers import diagnose_layers
 from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.checkups.side_by_side import Checkups, side_by_side
-from repcollapse.checkups.towers import modality_gap
 from repcollapse.checkups.units import dormant_share
 
 __all__ = [

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.towers import modality_gap
+from repcollapse.checkups.gap import modality_gap
 from repcollapse.data import load, stream
 from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.runs import fit

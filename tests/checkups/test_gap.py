@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from repcollapse.checkups import gap as gaps
 from repcollapse.checkups import modality_gap
-from repcollapse.checkups.towers import BEYOND_COIN, MIN_PAIRS, TWO_HUMPS
+from repcollapse.checkups.gap import BEYOND_COIN, MIN_PAIRS, TWO_HUMPS, recall, separability
+from repcollapse.diagnostics import linear_probe
 
 
 def rows(count, dimension, seed=0):
@@ -124,6 +126,39 @@ def test_to_shift_the_gallery_moves_no_rank_and_recall_has_both_ways():
     back = ((v @ u.T).argmax(dim=1) == torch.arange(50)).double().mean()
     assert right != back
     assert modality_gap(u, v).metrics["recall"] == pytest.approx(float(right + back) / 2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 64])
+def test_recall_is_that_of_one_matrix_of_scores_whatever_the_block(monkeypatch, block):
+    a = rows(50, 4)
+    b = a + 0.5 * rows(50, 4, seed=1)
+    b[9] = b[3]  # a tie that counts in part
+    expected = 0.0
+    for scores in (a @ b.T, b @ a.T):
+        best = scores == scores.amax(dim=1, keepdim=True)
+        expected += float((best.diagonal().double() / best.sum(dim=1)).mean()) / 2
+    monkeypatch.setattr(gaps, "BLOCK", block)
+    assert recall(a, b) == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_row_is_asked_of_a_reader_that_has_not_seen_its_pair():
+    a, b = rows(31, 5) + 0.5, rows(31, 5, seed=1)
+    right = 0
+    for half in (0, 1):
+        seen, unseen = slice(half, None, 2), slice(1 - half, None, 2)
+        x = torch.cat([a[seen], b[seen]])
+        y = torch.tensor([0.0] * len(a[seen]) + [1.0] * len(b[seen]))
+        answers = linear_probe(x, y.long(), a[unseen], torch.zeros(len(a[unseen])).long())
+        right += answers * len(a[unseen])
+        answers = linear_probe(x, y.long(), b[unseen], torch.ones(len(b[unseen])).long())
+        right += answers * len(b[unseen])
+    assert separability(a, b) == pytest.approx(right / 62)
+
+
+@pytest.mark.parametrize("measure", [recall, separability])
+def test_the_measures_alone_refuse_what_are_no_pairs(measure):
+    with pytest.raises(ValueError, match="a and b must have the same shape"):
+        measure(torch.ones(4, 3), torch.ones(5, 3))
 
 
 def test_the_limits_are_what_their_reasons_say():

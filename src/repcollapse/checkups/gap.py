@@ -1,4 +1,4 @@
-"""Two towers, one space: whether the embeddings of two modalities share it or divide it."""
+"""The modality gap: whether the embeddings of two towers share one space or divide it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ BEYOND_COIN = 9.0
 # Right answers of a coin to N pairs scatter by at most 1 / (2 sqrt N). From here on TWO_HUMPS is
 # more than three times that above one half.
 MIN_PAIRS = 20
+BLOCK = 1024  # rows whose scores are held at once
 
 ADVICE = Advice(
     WARNING,
@@ -121,39 +122,98 @@ def _finding(said: str, metrics: dict[str, float]) -> Finding:
     )
 
 
-def separability(u: Tensor, v: Tensor) -> float:
+def separability(a: ArrayLike, b: ArrayLike) -> float:
     """Return how many rows a linear reader gives to the right tower.
 
-    Logistic regression on one half of the pairs, asked about the other, and the same in turn.
+    Logistic regression on standardised features, fitted on every second pair and asked about the
+    others, and the same in turn. Both rows of a pair are on one side.
+
+    Parameters
+    ----------
+    a, b
+        Embeddings of both towers, shape (N, D), row i of both from one pair, N >= 2.
+
+    Returns
+    -------
+    float
+        In [0, 1]. By chance it is 0.5, and so it is where both towers are one point; 1 where each
+        has collapsed to a point of its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Fahim, Murphy & Fyshe 2024, "It's not a modality gap".
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    >>> separability(rows, rows), separability(rows + 9, rows - 9)
+    (0.5, 1.0)
     """
+    a, b = _checks.as_matrix_pair("a", a, "b", b)
     right = 0.0
     for half in (0, 1):
-        fitted = (u[half::2], v[half::2])
-        asked = (u[1 - half :: 2], v[1 - half :: 2])
-        rows = 2 * len(asked[0])
-        right += rows * linear_probe(
-            torch.cat(fitted), _towers(len(fitted[0])), torch.cat(asked), _towers(rows // 2)
-        )
-    return right / (2 * len(u))
+        fitted, asked = (torch.cat([rows[side::2] for rows in (a, b)]) for side in (half, 1 - half))
+        right += len(asked) * linear_probe(fitted, _sides(fitted), asked, _sides(asked))
+    return right / (2 * len(a))
 
 
-def _towers(rows: int) -> Tensor:
-    return torch.tensor([0, 1]).repeat_interleave(rows)
+def _sides(rows: Tensor) -> Tensor:
+    """Return which tower each of these rows is from, the first half from 0."""
+    return torch.tensor([0, 1]).repeat_interleave(len(rows) // 2)
 
 
-def recall(u: Tensor, v: Tensor) -> float:
-    """Return how often the nearest row of the other tower is the partner, mean of both ways.
+def recall(a: ArrayLike, b: ArrayLike) -> float:
+    r"""Return how often the row of the other tower that scores highest is the partner.
 
-    A row that shares the first place with others counts in part: where all rows of the other tower
-    are the same, it is chance, 1/N.
+    .. math::
+
+        \frac{1}{2N} \sum_i \left(\left[\operatorname{arg\,max}_k\, a_i^\top b_k = i\right]
+        + \left[\operatorname{arg\,max}_k\, a_k^\top b_i = i\right]\right)
+
+    A row that shares the first place with others counts in part. Scores are taken for a block of
+    rows at a time, so that N x N numbers are never held.
+
+    Parameters
+    ----------
+    a, b
+        Embeddings of both towers, shape (N, D), row i of both from one pair, N >= 2. They are
+        scored as they are; of unit rows the highest is the nearest.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1/N by chance, and where all rows of a tower are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> recall(torch.eye(4), torch.eye(4)), recall(torch.eye(4), torch.ones(4, 4))
+    (1.0, 0.25)
     """
-    scores = u @ v.T
-    return (_first(scores) + _first(scores.T)) / 2
+    a, b = _checks.as_matrix_pair("a", a, "b", b)
+    a, b = as_double(a), as_double(b)
+    return (_first(a, b) + _first(b, a)) / (2 * len(a))
 
 
-def _first(scores: Tensor) -> float:
-    best = scores == scores.amax(dim=1, keepdim=True)
-    return float((best.diagonal() / best.sum(dim=1)).mean())
+def _first(asking: Tensor, asked: Tensor) -> float:
+    """Return how many rows find their partner first, one of k in a tie as 1/k."""
+    found = 0.0
+    for start in range(0, len(asking), BLOCK):
+        scores = asking[start : start + BLOCK] @ asked.T
+        best = scores == scores.amax(dim=1, keepdim=True)
+        found += float((best.diagonal(offset=start).double() / best.sum(dim=1)).sum())
+    return found
 
 
 def _unit(name: str, rows: Tensor) -> Tensor:
