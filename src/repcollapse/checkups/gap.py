@@ -26,14 +26,16 @@ BEYOND_COIN = 9.0
 MIN_PAIRS = 20
 BLOCK = 1024  # rows whose scores are held at once
 
-ADVICE = Advice(
-    WARNING,
-    "A gap alone costs hardly anything where one modality is ranked against the other. Where "
-    "scores of both kinds meet (a mixed index, clusters, one threshold for all), subtract each "
-    "tower's mean, train at a higher temperature, or add negatives within each tower.",
-    "25_modality_gap",
-    "Modality gap",
-)
+ADVICE = {
+    MODALITY_GAP: Advice(
+        WARNING,
+        "A gap alone costs hardly anything where one modality is ranked against the other. Where "
+        "scores of both kinds meet (a mixed index, clusters, one threshold for all), subtract each "
+        "tower's mean, train at a higher temperature, or add negatives within each tower.",
+        "25_modality_gap",
+        "Modality gap",
+    ),
+}
 
 
 def modality_gap(a: ArrayLike, b: ArrayLike) -> Checkup:
@@ -113,7 +115,7 @@ def modality_gap(a: ArrayLike, b: ArrayLike) -> Checkup:
 
 
 def _finding(said: str, metrics: dict[str, float]) -> Finding:
-    return ADVICE.finding(
+    return ADVICE[MODALITY_GAP].finding(
         MODALITY_GAP,
         f"{said}. From {TWO_HUMPS:.0%} on they are two humps: each tower keeps to its own part.",
         "separability",
