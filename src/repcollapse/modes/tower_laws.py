@@ -1,27 +1,24 @@
-"""What two towers minimise, and two laws: of the gap under this loss, of the cone before it."""
+"""Two laws of two towers: of the gap under CLIP's loss, and of the cone before any training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from repcollapse import _checks
-
-Loss = Callable[[Tensor, Tensor, float], Tensor]
-Schedule = Callable[[float], float]
+from repcollapse.modes.tower_losses import info_nce
 
 
-def info_nce(u: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
-    r"""Return CLIP's loss: among all rows of the other tower, name the partner, both ways.
+def pull(u: Tensor, v: Tensor, temperature: float) -> float:
+    r"""Return which way CLIP's loss drives a gap: its slope along the logarithm of temperature.
 
-    .. math::
+    .. math:: \frac{\partial \mathcal L}{\partial \log \tau}
 
-        \frac{1}{2N} \sum_i \left(\log \sum_k e^{(u_i^\top v_k - u_i^\top v_i) / \tau}
-        + \log \sum_k e^{(u_k^\top v_i - u_i^\top v_i) / \tau}\right)
+    A gap g at right angles to both towers' variation changes the loss as a temperature higher by
+    :math:`1 / (1 - g^2/4)` does. So a gap costs the loss where this is above 0, and lowers it where
+    this is below.
 
     Parameters
     ----------
@@ -32,31 +29,19 @@ def info_nce(u: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor
-        A scalar >= 0; log N where all rows of a tower are the same. No row meets another of its
-        own tower.
+    float
+        In nats, any number; 0 where all rows of each tower are the same. It is below 0 where
+        partners score less than the mean of all, weighted as the softmax weighs them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a temperature other than these.
 
     References
     ----------
-    Radford et al. 2021, "Learning transferable visual models from natural language supervision",
-    figure 3.
-
-    Examples
-    --------
-    >>> same = torch.ones(8, 1)
-    >>> bool(torch.isclose(info_nce(same, same, 0.1), torch.tensor(8.0).log()))
-    True
-    """
-    scores = u @ v.T / temperature
-    partner = torch.arange(len(u), device=u.device)
-    return (F.cross_entropy(scores, partner) + F.cross_entropy(scores.T, partner)) / 2
-
-
-def pull(u: Tensor, v: Tensor, temperature: float) -> float:
-    r"""Return :math:`\partial \ell / \partial \log \tau`: above 0 where a gap costs the loss.
-
-    A gap g at right angles to both towers' variation is a temperature higher by
-    :math:`1 / (1 - g^2/4)`, so that the loss opens a gap where this is below 0.
+    Liang et al. 2022, "Mind the gap", figure 3, measure such a landscape; the law is derived in
+    chapter 25.
 
     Examples
     --------
@@ -64,9 +49,11 @@ def pull(u: Tensor, v: Tensor, temperature: float) -> float:
     >>> pull(rows, rows, 0.2) > 0 > pull(rows, rows.roll(1, 0), 0.2)
     True
     """
+    temperature = _checks.number("temperature", temperature, above=0)
     with torch.enable_grad():
         log_tau = torch.tensor(math.log(temperature), dtype=torch.float64, device=u.device)
-        loss = info_nce(u.double(), v.double(), log_tau.requires_grad_().exp())
+        tau = log_tau.requires_grad_().exp()
+        loss = info_nce(u.double(), v.double(), temperature=tau)
         return torch.autograd.grad(loss, log_tau)[0].item()
 
 
@@ -109,18 +96,3 @@ def relu_cosine(cosine: float, layers: int) -> float:
     for _ in range(_checks.integer("layers", layers, at_least=0)):
         rho = min((math.sqrt(1 - rho**2) + (math.pi - math.acos(rho)) * rho) / math.pi, 1.0)
     return rho
-
-
-def mean_matching(weight: float) -> Loss:
-    r"""Return InfoNCE plus `weight` times :math:`\lVert \bar u - \bar v \rVert^2` of the batch."""
-
-    def loss(u: Tensor, v: Tensor, temperature: float) -> Tensor:
-        apart = (u.mean(dim=0) - v.mean(dim=0)).square().sum()
-        return info_nce(u, v, temperature) + weight * apart
-
-    return loss
-
-
-def annealed(start: float, end: float) -> Schedule:
-    """Return a temperature that falls from one to the other, by equal factors."""
-    return lambda done: start * (end / start) ** done

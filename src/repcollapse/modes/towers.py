@@ -1,71 +1,33 @@
-"""The modality gap: the left and the right half of an image, two towers, one contrastive loss."""
+"""The modality gap: two towers for the two halves of an image, and one contrastive loss.
+
+The data are in :mod:`repcollapse.modes.halves`, what is minimised in
+:mod:`repcollapse.modes.tower_losses`, and what is read in :mod:`repcollapse.modes.tower_readings`.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks
-from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.gap import modality_gap
-from repcollapse.data import load, stream
-from repcollapse.diagnostics import resolution_probe
+from repcollapse.data import stream
+from repcollapse.modes.halves import SIDES, halves
 from repcollapse.modes.runs import fit
-from repcollapse.modes.tower_laws import Loss, Schedule, info_nce, pull
+from repcollapse.modes.tower_laws import pull
+from repcollapse.modes.tower_losses import Loss, Schedule, info_nce
+from repcollapse.modes.tower_readings import Trained
 from repcollapse.networks import mlp
+from repcollapse.training import pick_device
 
 WIDTH, DIMENSION = 128, 64
 BATCH, LR = 128, 6e-4
 
 STARTS = ("random", "centred", "copy")
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Both halves of every image as rows: a is the left one, b the right one.
-
-    Attributes
-    ----------
-    train_a, train_b, test_a, test_b
-        Pixels, shape (N, P), standardised by the mean and standard deviation of all train pixels.
-    labels
-        The classes of the test images, shape (N,).
-    """
-
-    train_a: Tensor
-    train_b: Tensor
-    test_a: Tensor
-    test_b: Tensor
-    labels: Tensor
-
-
-def halves(dataset: str, seed: int, *, device: torch.device | None = None) -> Halves:
-    """Cut the images of a data set in two; of an odd width the middle column is left out.
-
-    Examples
-    --------
-    >>> halves("digits", 0).train_a.shape
-    torch.Size([1300, 32])
-    """
-    images = load(dataset, seed=seed)
-    mean, std = images.train.images.mean(), images.train.images.std()
-    half = images.train.images.shape[-1] // 2
-    train, test = (
-        ((split.images - mean) / std).to(device) for split in (images.train, images.test)
-    )
-    return Halves(
-        train_a=train[..., :half].flatten(1),
-        train_b=train[..., -half:].flatten(1),
-        test_a=test[..., :half].flatten(1),
-        test_b=test[..., -half:].flatten(1),
-        labels=images.test.labels,
-    )
 
 
 class Towers(nn.Module):
@@ -83,142 +45,116 @@ class Towers(nn.Module):
         self.a = mlp([pixels, WIDTH, DIMENSION], norm="none")
         self.b = mlp([pixels, WIDTH, DIMENSION], norm="none")
 
-    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, rows_a: Tensor, rows_b: Tensor) -> tuple[Tensor, Tensor]:
         """Return the unit rows of both towers, each (N, 64)."""
-        return F.normalize(self.a(left), dim=1), F.normalize(self.b(right), dim=1)
+        return F.normalize(self.a(rows_a), dim=1), F.normalize(self.b(rows_b), dim=1)
 
     @torch.no_grad()
-    def centre(self, left: Tensor, right: Tensor) -> None:
+    def centre(self, rows_a: Tensor, rows_b: Tensor) -> None:
         """Shift both outputs so that their means over these rows are zero."""
-        for tower, rows in ((self.a, left), (self.b, right)):
+        for tower, rows in ((self.a, rows_a), (self.b, rows_b)):
             tower[-1].bias -= tower(rows).mean(dim=0)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Two towers on their way, seen on images that they are not trained on.
+class Setting:
+    """One way to train two towers.
 
     Attributes
     ----------
-    rows
-        By step, the unit rows of the test halves, both (N, 64); the last step is after training.
-    pulls
-        By step, :func:`repcollapse.modes.tower_laws.pull` on the first training pairs, at the
-        temperature of the step.
-    labels
-        The classes of the test images.
-    judged
-        The step that `checkup` and all numbers are of.
-    """
-
-    rows: dict[int, tuple[Tensor, Tensor]]
-    pulls: dict[int, float]
-    labels: Tensor
-    judged: int
-
-    @cached_property
-    def gaps(self) -> dict[int, float]:
-        """By step, the distance between the centroids."""
-        return {
-            step: float((u.double().mean(dim=0) - v.double().mean(dim=0)).norm())
-            for step, (u, v) in self.rows.items()
-        }
-
-    @cached_property
-    def checkup(self) -> Checkup:
-        """What :func:`repcollapse.checkups.modality_gap` says of the towers at `judged`."""
-        return modality_gap(*self.rows[self.judged])
-
-    @property
-    def first_gap(self) -> float:
-        """The gap before training."""
-        return self.gaps[0]
-
-    @property
-    def gap(self) -> float:
-        """The gap at `judged`."""
-        return self.gaps[self.judged]
-
-    @property
-    def separability(self) -> float:
-        """How many rows a linear reader gives to the right tower."""
-        return self.checkup.metrics["separability"]
-
-    @property
-    def recall(self) -> float:
-        """How often the nearest row of the other tower is the partner."""
-        return self.checkup.metrics["recall"]
-
-    @property
-    def own_reader(self) -> float:
-        """How well a reader of the classes does on other images in the tower it was fitted on."""
-        u, v = self.rows[self.judged]
-        return (_read(u, u, self.labels) + _read(v, v, self.labels)) / 2
-
-    @property
-    def other_reader(self) -> float:
-        """How well it does on them in the other tower: what one space for both would give."""
-        u, v = self.rows[self.judged]
-        return (_read(u, v, self.labels) + _read(v, u, self.labels)) / 2
-
-
-def _read(fitted: Tensor, asked: Tensor, labels: Tensor) -> float:
-    return resolution_probe(fitted[::2], labels[::2], asked[1::2], labels[1::2])
-
-
-def train(
-    world: Halves,
-    seed: int,
-    *,
-    steps: int,
-    temperature: float | Schedule = 0.01,
-    loss: Loss = info_nce,
-    start: str = "random",
-    at: Collection[int] = (),
-    judged: int | None = None,
-) -> Trained:
-    """Train two towers on the pairs of a world.
-
-    Parameters
-    ----------
-    world
-        The halves; the towers go where they are.
-    seed
-        Of the batches; the weights come from torch's global generator.
-    steps, at
-        How many steps of Adam, and before which the towers are read, beside before the first and
-        after the last.
     temperature
-        A number, or a function of the share of the steps done, from 0 to 1.
+        A number > 0, or a function of the share of the steps done, from 0 to 1.
     loss
         A function of both towers' unit rows and the temperature.
     start
         "random"; "centred", both outputs shifted to mean zero; or "copy", one tower twice.
-    judged
-        The step that the numbers are of, by default the last.
+    sides
+        Which half each tower is shown, "left" or "right".
 
     Raises
     ------
-    ValueError
-        For a start other than these.
+    TypeError, ValueError
+        For a temperature or a start other than these.
     """
-    _checks.choice("start", start, STARTS)
-    device = world.train_a.device
-    towers = Towers(world.train_a.shape[1]).to(device)
-    if start == "centred":
+
+    temperature: float | Schedule = 0.01
+    loss: Loss = info_nce
+    start: str = "random"
+    sides: tuple[str, str] = SIDES
+
+    def __post_init__(self) -> None:
+        _checks.choice("start", self.start, STARTS)
+        if not callable(self.temperature):
+            _checks.number("temperature", self.temperature, above=0)
+
+    def temperature_at(self, done: float) -> float:
+        """Return the temperature when a share of the steps is done."""
+        return self.temperature(done) if callable(self.temperature) else self.temperature
+
+
+def train(
+    setting: Setting,
+    seed: int,
+    *,
+    steps: int,
+    dataset: str = "digits",
+    at: Collection[int] = (),
+    judged: int | None = None,
+    device: str = "auto",
+) -> Trained:
+    """Train two towers on the pairs of a data set, by Adam.
+
+    Parameters
+    ----------
+    setting
+        How they are trained.
+    seed
+        Of the split and of the batches. The weights come from torch's global generator, which
+        :func:`repcollapse.modes.runs.once` seeds.
+    steps
+        How many, >= 0.
+    dataset
+        The images whose halves are paired, as in :func:`repcollapse.data.load`.
+    at
+        The steps before which the towers are read, beside the first, the judged and the last.
+    judged
+        The step that the numbers are of, from 0 to `steps`; by default the last.
+    device
+        Where they are trained: "auto", "cpu" or "cuda".
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments other than these.
+    FloatingPointError
+        Where the loss is not finite.
+
+    Examples
+    --------
+    >>> trained = train(Setting(temperature=0.2), 0, steps=2)
+    >>> list(trained.rows), trained.rows[2][0].shape
+    ([0, 2], torch.Size([497, 64]))
+    """
+    steps = _checks.integer("steps", steps, at_least=0)
+    judged = steps if judged is None else judged
+    judged = _checks.integer("judged", judged, at_least=0, at_most=steps)
+    place = pick_device(device)
+    world = halves(dataset, seed, sides=setting.sides).to(place)
+    towers = Towers(world.train_a.shape[1]).to(place)
+    if setting.start == "centred":
         towers.centre(world.train_a, world.train_b)
-    elif start == "copy":
+    elif setting.start == "copy":
         towers.b = copy.deepcopy(towers.a)
-    generator = stream(seed, "batches of halves")
+    order = stream(seed, "batches of halves")
     rows, pulls = {}, {}
 
     def tau(step: int) -> float:
-        return temperature(step / steps) if callable(temperature) else temperature
+        return setting.temperature_at(step / max(steps, 1))
 
-    def of_batch(step: int) -> Tensor:
-        picked = torch.randperm(len(world.train_a), generator=generator)[:BATCH].to(device)
+    def loss(step: int) -> Tensor:
+        picked = torch.randperm(len(world.train_a), generator=order)[:BATCH].to(place)
         u, v = towers(world.train_a[picked], world.train_b[picked])
-        return loss(u, v, tau(step))
+        return setting.loss(u, v, temperature=tau(step))
 
     def read(step: int) -> None:
         u, v = towers(world.test_a, world.test_b)
@@ -226,8 +162,7 @@ def train(
         u, v = towers(world.train_a[:BATCH], world.train_b[:BATCH])
         pulls[step] = pull(u, v, tau(step))
 
-    seen = {0, steps, *at}
     # Fused: one kernel for all weights, which saves a sixth of the time.
     adam = torch.optim.Adam(towers.parameters(), lr=LR, fused=True)
-    fit(adam, of_batch, steps=steps, watch=read, at=seen)
-    return Trained(rows, pulls, world.labels, steps if judged is None else judged)
+    fit(adam, loss, steps=steps, watch=read, at={0, judged, steps, *at})
+    return Trained(rows=rows, pulls=pulls, labels=world.labels.cpu(), judged=judged)
