@@ -5,12 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from repcollapse.diagnostics import neural_collapse
 from repcollapse.modes.free_features import (
     Unconstrained,
-    cosines_of_means,
     margin_of,
     threshold,
     unconstrained,
@@ -60,20 +58,11 @@ def test_too_few_dimensions_for_a_simplex_leave_the_other_properties():
     assert collapse.nc2_angles > 0.3
 
 
-def test_the_mean_cosine_is_that_of_a_simplex_for_any_means_of_equal_norm():
-    ends = torch.randn(5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    means = F.normalize(torch.cat([ends, -ends]), dim=1)
-    features = 3 * means.repeat(2, 1) + 7
-    cosines = cosines_of_means(features, torch.arange(10).repeat(2))
-    assert len(cosines) == 45
-    assert float(cosines.mean()) == pytest.approx(-1 / 9)
-    assert float((cosines + 1 / 9).abs().max()) > 0.5
-    assert not cosines_of_means(torch.ones(4, 3), torch.arange(4)).any()
-
-
 def test_the_margin_of_a_solution_is_taken_from_its_scores():
     features = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
-    solution = Unconstrained(features, torch.arange(2), torch.eye(2, dtype=torch.float64))
+    solution = Unconstrained(
+        features=features, labels=torch.arange(2), weight=torch.eye(2, dtype=torch.float64)
+    )
     assert solution.margin == 1.5
 
 
@@ -85,7 +74,7 @@ def test_the_margin_of_a_solution_is_taken_from_its_scores():
         (partial(margin_of, 5, 0.0), "ratio must be above 0"),
         (partial(free, 5, -1.0), "decay_weight must be above 0"),
         (partial(free, 5, 0.5, width=0), "width must be at least 1"),
-        (partial(cosines_of_means, torch.eye(2), [1, 1]), "at least 2 classes"),
+        (partial(unconstrained, 1, decay_weight=1, decay_features=1, seed=0), "classes must be"),
     ],
 )
 def test_what_is_not_understood_is_refused(call, message):

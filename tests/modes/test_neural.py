@@ -1,54 +1,22 @@
-"""The supervised contrastive loss against loops, and a classifier against what it is told."""
+"""A classifier against what it is told."""
 
-import math
 from functools import partial
 
 import pytest
 import torch
 
-from repcollapse import data
 from repcollapse.diagnosis import diagnose
-from repcollapse.diagnostics import linear_probe
-from repcollapse.modes.neural import supcon, train
-from repcollapse.modes.runs import repeat
-
-
-def naive_supcon(z, labels, temperature):
-    unit, total, n = z / z.norm(dim=1, keepdim=True), 0.0, len(z)
-    for i in range(n):
-        below = sum(torch.exp(unit[i] @ unit[a] / temperature) for a in range(n) if a != i)
-        friends = [p for p in range(n) if p != i and labels[p] == labels[i]]
-        terms = [unit[i] @ unit[p] / temperature - torch.log(below) for p in friends]
-        total -= sum(terms) / len(friends)
-    return total / n
-
-
-@pytest.mark.parametrize("temperature", [0.1, 1.0])
-def test_supcon_is_that_of_loops_in_value_and_gradient(temperature):
-    generator = torch.Generator().manual_seed(2)
-    z = torch.randn(7, 4, generator=generator, dtype=torch.float64).requires_grad_()
-    labels = torch.tensor([0, 1, 1, 0, 2, 2, 1])
-    values = supcon(z, labels, temperature=temperature), naive_supcon(z, labels, temperature)
-    torch.testing.assert_close(*values)
-    torch.testing.assert_close(*(torch.autograd.grad(value, z)[0] for value in values))
-
-
-def test_supcon_is_least_at_two_opposite_points():
-    point = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    z, labels = torch.stack([point, -point]).repeat(6, 1), torch.tensor([0, 1] * 6)
-    least = math.log(5 + 6 * math.exp(-2 / 0.5))
-    assert float(supcon(z, labels, temperature=0.5)) == pytest.approx(least)
-    moved = z + 0.1 * torch.randn(z.shape, generator=torch.Generator().manual_seed(3))
-    assert float(supcon(moved, labels, temperature=0.5)) > least
+from repcollapse.modes.neural import BATCH, Setting, batches, train
+from repcollapse.modes.pictures import pictures
+from repcollapse.modes.runs import once, repeat
 
 
 @pytest.fixture(scope="module")
 def trained():
-    parity = partial(train, dataset="digits", task="parity", steps=100)
     arms = {
-        "broken": partial(parity, decay=0.05, at=(0,)),
-        "mended": partial(parity, decay=0.05, reconstruct=2.0),
-        "again": partial(parity, decay=0.05),
+        "broken": partial(train, Setting("parity", decay=0.05), steps=100, at=(0,)),
+        "mended": partial(train, Setting("parity", decay=0.05, reconstruct=2.0), steps=100),
+        "again": partial(train, Setting("parity", decay=0.05), steps=100),
     }
     return repeat(arms, seeds=1, first_seed=900)
 
@@ -69,60 +37,84 @@ def test_what_is_told_stays_and_what_is_not_goes_unless_it_is_asked_for(trained)
 
 def test_a_seed_governs_everything(trained):
     assert torch.equal(trained.of("broken")[0].h, trained.of("again")[0].h)
-    assert trained.values("broken", "probe") == trained.values("again", "probe")
+    assert trained.values("broken", "noisy_probe") == trained.values("again", "noisy_probe")
 
 
-def test_half_of_the_classes_is_hidden_and_probed():
-    run = train(900, dataset="digits", task="first half", decay=0.0, steps=2)
+def test_weights_are_the_generators_and_all_else_is_the_seeds():
+    run = partial(train, Setting("parity", decay=0.0), steps=1)
+    torch.manual_seed(1)
+    one = run(900)
+    torch.manual_seed(1)
+    two = run(900)
+    other = run(900)
+    assert torch.equal(one.h, two.h)
+    assert not torch.equal(one.h, other.h)
+    assert torch.equal(one.train_labels, other.train_labels)
+
+
+def test_what_the_loss_draws_is_not_the_order_of_the_batches(monkeypatch):
+    # One stream a purpose: to draw weights for another width must leave the batches as they are.
+    batches = []
+    kept = torch.randperm
+
+    def noted(*arguments, **options):
+        batches.append(kept(*arguments, **options))
+        return batches[-1]
+
+    monkeypatch.setattr(torch, "randperm", noted)
+    for width in (32, 64):
+        once(partial(train, Setting("parity", decay=0.0, width=width), steps=1), 900)
+    assert torch.equal(*batches)
+
+
+def test_half_of_the_classes_is_hidden():
+    run = once(partial(train, Setting("first half", decay=0.0), steps=2), 900)
     assert bool((run.train_labels[run.shown] < 5).all())
     assert bool((run.train_labels[~run.shown] >= 5).all())
     assert run.model.head.out_features == 5
-    hidden, asked = ~run.shown, run.test_labels >= 5
-    assert run.probe == linear_probe(
-        run.h[hidden], run.train_labels[hidden], run.h_test[asked], run.test_labels[asked]
-    )
 
 
 def test_a_start_is_taken_over():
-    first = train(900, dataset="digits", task="classes", decay=0.0, steps=3)
-    second = train(900, dataset="digits", task="parity", decay=0.0, steps=0, start=first.model)
+    first = once(partial(train, Setting("classes", decay=0.0), steps=3), 900)
+    second = train(Setting("parity", decay=0.0), 900, steps=0, start=first.model)
     assert torch.equal(first.h, second.h)
     assert second.model.head.out_features == 2
 
 
 def test_supcon_trains_a_last_layer_as_wide_as_the_features():
-    run = train(900, dataset="digits", task="parity", decay=0.0, steps=2, objective="supcon")
-    assert run.model.head.out_features == 32
+    run = train(Setting("parity", decay=0.0, width=24, objective="supcon"), 900, steps=2)
+    assert run.model.head.out_features == 24
+
+
+def test_an_order_has_every_row_once_and_what_is_left_of_it_is_not_shown():
+    draw = batches(3 * BATCH + 5, torch.Generator().manual_seed(0))
+    rounds = [torch.cat([draw() for _ in range(3)]) for _ in range(2)]
+    for order in rounds:
+        assert len(order.unique()) == len(order) == 3 * BATCH
+    assert not torch.equal(*rounds)
+    few = batches(7, torch.Generator().manual_seed(0))
+    assert sorted(few().tolist()) == sorted(few().tolist()) == list(range(7))
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("options", "message"),
     [
-        (partial(supcon, torch.eye(3), [0, 0, 1]), "two samples or more of each class"),
-        (partial(supcon, torch.eye(2), [0, 0], temperature=0), "temperature must be above 0"),
-        (partial(train, 0, dataset="digits", task="colour", decay=0, steps=0), "task must be"),
-        (partial(train, 0, dataset="digits", task="parity", decay=-1, steps=0), "decay must be"),
-        (
-            partial(train, 0, dataset="digits", task="parity", decay=0, steps=0, objective="hinge"),
-            "objective must be",
-        ),
-        (
-            partial(train, 0, dataset="digits", task="parity", decay=0, steps=0, reconstruct=-1),
-            "reconstruct must be",
-        ),
+        ({"task": "colour"}, "task must be"),
+        ({"decay": -1}, "decay must be"),
+        ({"objective": "hinge"}, "objective must be"),
+        ({"reconstruct": -1}, "reconstruct must be"),
+        ({"width": 0}, "width must be"),
     ],
 )
-def test_what_is_not_understood_is_refused(call, message):
+def test_what_is_not_understood_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        Setting(**{"task": "parity", "decay": 0.0} | options)
 
 
 def test_features_are_read_by_the_statistics_of_what_was_shown():
-    run = train(900, dataset="digits", task="first half", decay=0.0, steps=1)
-    pixels = data.load("digits", seed=900).train.images.flatten(1)
-    standard = (pixels - pixels.mean()) / pixels.std()
+    run = once(partial(train, Setting("first half", decay=0.0), steps=1), 900)
+    shown = pictures("digits", 900).train.flatten(1)[run.shown]
     with torch.no_grad():
-        before = run.model.body[:-1](standard[run.shown])
+        before = run.model.body[:-1](shown)
     torch.testing.assert_close(before.mean(dim=0), torch.zeros(32), atol=1e-2, rtol=0)
     torch.testing.assert_close(before.std(dim=0), torch.ones(32), atol=1e-2, rtol=0)
-    assert float(run.right.double().mean()) == run.accuracy

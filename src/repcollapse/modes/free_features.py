@@ -1,8 +1,8 @@
 """Neural collapse where it is exact: features and last layer both free, and nothing else.
 
 A network that can give any sample any feature leaves this problem, whose minimum is known in closed
-form: the corners of a simplex (:func:`cosines_of_means`), of a size that weight decay sets
-(:func:`margin_of`), down to a single point (:func:`threshold`).
+form: the corners of a simplex, of a size that weight decay sets (:func:`margin_of`), down to a
+single point (:func:`threshold`).
 """
 
 from __future__ import annotations
@@ -15,48 +15,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repcollapse import _checks, data
-from repcollapse.diagnostics import GroupedMoments
+from repcollapse.diagnostics import cosines_of_means
 
 
-def cosines_of_means(features: Tensor, labels: Tensor) -> Tensor:
-    r"""Return the cosine of each pair of class means about their mean.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unconstrained:
+    """The minimum that was found.
 
-    Parameters
+    Attributes
     ----------
     features, labels
-        Shapes (N, D) and (N,), C >= 2 classes.
-
-    Returns
-    -------
-    Tensor
-        Shape (C (C - 1) / 2,), float64. In a simplex all are -1 / (C - 1). Where the means have
-        equal norm that is their average in any arrangement, for then
-        :math:`0 = \lVert \sum_c m_c \rVert^2 \propto C + 2 \sum_{c < k} \cos(m_c, m_k)`.
-        At complete collapse they are 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For features or labels other than these.
-
-    Examples
-    --------
-    >>> lines = torch.cat([torch.eye(2), -torch.eye(2)])
-    >>> cosines_of_means(lines, torch.arange(4)).tolist()
-    [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]
+        Features of n samples of each of K classes, shape (K n, d), and their classes, (K n,).
+    weight
+        The last layer, shape (K, d).
     """
-    means = GroupedMoments.of(features, labels).means
-    if len(means) < 2:
-        raise ValueError("labels needs at least 2 classes; got one")
-    shifted = means - means[0]
-    unit = F.normalize(shifted - shifted.mean(dim=0), dim=1)
-    above = torch.triu_indices(len(unit), len(unit), offset=1)
-    return (unit @ unit.T)[above[0], above[1]]
-
-
-@dataclass(frozen=True)
-class Unconstrained:
-    """The minimum that was found: features (K n, d), their classes, and the last layer (K, d)."""
 
     features: Tensor
     labels: Tensor
@@ -77,9 +49,33 @@ class Unconstrained:
 
 
 def threshold(classes: int, per_class: int) -> float:
-    r"""Return the weight decay from which on nothing is learned, :math:`1 / (K \sqrt n)`.
+    r"""Return the weight decay from which on nothing is learned.
 
-    It is one for the geometric mean :math:`\sqrt{\lambda_W \lambda_H}` of the two decays.
+    .. math:: \sqrt{\lambda_W \lambda_H} = \frac{1}{K \sqrt n}
+
+    Parameters
+    ----------
+    classes, per_class
+        K >= 2 classes of n >= 1 samples each.
+
+    Returns
+    -------
+    float
+        > 0: the geometric mean of the decays of the last layer and of the features.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers other than these.
+
+    References
+    ----------
+    Derived in chapter 17, in the model of Zhu et al. 2021.
+
+    Examples
+    --------
+    >>> threshold(classes=5, per_class=4)
+    0.1
     """
     classes = _checks.integer("classes", classes, at_least=2)
     return 1 / (classes * math.sqrt(_checks.integer("per_class", per_class, at_least=1)))
@@ -101,12 +97,16 @@ def margin_of(classes: int, ratio: float) -> float:
     Returns
     -------
     float
-        >= 0; 0 where all features are 0, which is a complete collapse.
+        >= 0, in nats; 0 where all features are 0, which is a complete collapse.
 
     Raises
     ------
     TypeError, ValueError
         For numbers other than these.
+
+    References
+    ----------
+    Derived in chapter 17, in the model of Zhu et al. 2021.
 
     Examples
     --------
@@ -145,6 +145,12 @@ def unconstrained(
         Of the start.
     iterations
         At most so many.
+
+    Returns
+    -------
+    Unconstrained
+        Where d >= K - 1, a simplex with the margin of :func:`margin_of`; from the
+        :func:`threshold` on, all zeros.
 
     Raises
     ------
@@ -189,4 +195,4 @@ def unconstrained(
         return loss
 
     optimizer.step(closure)
-    return Unconstrained(features.detach(), labels, weight.detach())
+    return Unconstrained(features=features.detach(), labels=labels, weight=weight.detach())
