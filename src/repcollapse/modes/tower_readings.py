@@ -80,7 +80,7 @@ class Trained:
 
     @property
     def mean_share(self) -> float:
-        """What all rows of a tower have in common, the mean of both towers: their cones."""
+        """How narrow the cones of the towers are, the mean of both."""
         return (self.checkup.metrics["mean_share_a"] + self.checkup.metrics["mean_share_b"]) / 2
 
     @cached_property
@@ -91,7 +91,7 @@ class Trained:
 
     @cached_property
     def other_reader(self) -> float:
-        """How well it does on them in the other tower: what one space for both would give."""
+        """How well it does on them in the other tower, as it should if they shared a space."""
         u, v = self.rows[self.judged]
         return (_read(u, v, self.labels) + _read(v, u, self.labels)) / 2
 
