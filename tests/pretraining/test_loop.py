@@ -151,6 +151,7 @@ def test_a_finished_run_is_not_trained_again(whole, tmp_path, monkeypatch):
 # the removal of the old one.
 KILLED = """
 import os, signal, sys
+from repcollapse import files
 from repcollapse.pretraining import checkpoints, trainer
 
 place, when = sys.argv[1], int(sys.argv[2])
@@ -173,7 +174,7 @@ if place == "step":
 elif place == "writing":
     checkpoints.torch.save = dies(checkpoints.torch.save)
 elif place == "renamed":
-    checkpoints._flush_folder = dies(checkpoints._flush_folder)
+    files._flush_folder = dies(files._flush_folder)
 
 from repcollapse.cli import app
 app(sys.argv[3:])
