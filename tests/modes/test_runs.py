@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from repcollapse.modes.runs import fit, once, repeat
+from repcollapse.modes.runs import fit, minimise, once, repeat
 
 
 def drawn(seed: int) -> SimpleNamespace:
@@ -107,3 +107,42 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_step() -> None:
     adam = torch.optim.Adam([x], lr=0.1)
     with pytest.raises(FloatingPointError, match="nan at step 3"):
         fit(adam, lambda step: x.sum() * (float("nan") if step == 3 else 1), steps=9)
+
+
+def test_a_minimum_is_found_in_place_over_parameters_of_any_shape() -> None:
+    """Of |a - 1|^2 + 100 |b - a a|^2, as Rosenbrock has it."""
+    a = torch.full((2, 1), -1.2, dtype=torch.float64, requires_grad=True)
+    b = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        return (a - 1).square().sum() + 100 * (b.T - a.square()).square().sum()
+
+    least = minimise(loss, [a, b], iterations=200, gradient=1e-10)
+    assert least == loss().item() < 1e-16
+    torch.testing.assert_close(a.detach(), torch.ones(2, 1, dtype=torch.float64))
+    torch.testing.assert_close(b.detach(), torch.ones(1, 2, dtype=torch.float64))
+
+
+def test_a_minimum_is_looked_for_no_longer_than_allowed() -> None:
+    a = torch.full((2,), -1.2, dtype=torch.float64, requires_grad=True)
+    calls = []
+
+    def loss() -> torch.Tensor:
+        calls.append(1)
+        return (a[0] - 1) ** 2 + 100 * (a[1] - a[0] ** 2) ** 2
+
+    found = [minimise(loss, [a], iterations=count, gradient=0.0) for count in (2, 1)]
+    assert len(calls) <= 8 and found[0] > 0.1
+    minimise(loss, [a], iterations=200, gradient=1e9)  # flat enough where it is
+    assert len(calls) <= 9
+
+
+def test_a_minimum_needs_float64_and_finite_values() -> None:
+    single = torch.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match="parameters must be one tensor or more of float64"):
+        minimise(single.sum, [single], iterations=5, gradient=0.0)
+    with pytest.raises(TypeError, match=r"parameters must be .*; got \[\]"):
+        minimise(single.sum, [], iterations=5, gradient=0.0)
+    double = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(FloatingPointError, match="loss must stay finite; it is nan"):
+        minimise(lambda: (double - 2).sqrt().sum(), [double], iterations=5, gradient=0.0)

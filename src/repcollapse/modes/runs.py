@@ -1,8 +1,8 @@
-"""What all modes share: to fit a model, and to repeat runs over arms and seeds."""
+"""What all modes share: to fit a model or find a minimum, and to repeat runs over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -223,3 +223,79 @@ def fit(
         if schedule is not None:
             schedule.step()
     return losses
+
+
+def minimise(
+    loss: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    *,
+    iterations: int,
+    gradient: float,
+    memory: int = 10,
+) -> float:
+    """Move parameters to a minimum of a loss without chance in it, and return the loss there.
+
+    By L-BFGS, in float64.
+
+    Parameters
+    ----------
+    loss
+        A function of the parameters as they are.
+    parameters
+        Tensors on the CPU, float64, that require a gradient; moved in place.
+    iterations
+        At most so many, >= 1.
+    gradient
+        >= 0: it ends where no derivative is larger.
+    memory
+        From how many steps the curvature is taken, >= 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers or parameters other than these.
+    FloatingPointError
+        Where the loss is not finite.
+
+    References
+    ----------
+    Byrd, Lu, Nocedal & Zhu 1995, "A limited memory algorithm for bound constrained optimization".
+
+    Examples
+    --------
+    >>> x = torch.tensor([3.0, -1.0], dtype=torch.float64, requires_grad=True)
+    >>> least = minimise(lambda: (x**2).sum() + 1, [x], iterations=20, gradient=1e-9)
+    >>> least, bool(x.abs().max() < 1e-9)
+    (1.0, True)
+    """
+    from scipy import optimize  # slow to import
+
+    iterations = _checks.integer("iterations", iterations, at_least=1)
+    gradient = _checks.number("gradient", gradient, at_least=0)
+    memory = _checks.integer("memory", memory, at_least=1)
+    dtypes = [parameter.dtype for parameter in parameters]
+    if not dtypes or set(dtypes) != {torch.float64}:
+        raise TypeError(f"parameters must be one tensor or more of float64; got {dtypes}")
+
+    def move_to(point: np.ndarray) -> None:
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(point), parameters)
+
+    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
+        move_to(point)
+        value = loss()
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"loss must stay finite; it is {value.item()}")
+        slopes = torch.autograd.grad(value, list(parameters))
+        return value.item(), torch.nn.utils.parameters_to_vector(slopes).numpy()
+
+    start = torch.nn.utils.parameters_to_vector(parameters).detach().numpy()
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0, "gtol": gradient}
+    end = optimize.minimize(
+        value_and_gradient,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options=options | {"maxcor": memory},
+    )
+    move_to(end.x)
+    return float(end.fun)
