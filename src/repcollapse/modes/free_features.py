@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks, data
 from repcollapse.diagnostics import cosines_of_means
+from repcollapse.modes.runs import minimise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,21 +179,10 @@ def unconstrained(
         torch.randn(rows, width, generator=generator, dtype=torch.float64).requires_grad_()
         for rows in (len(labels), classes)
     )
-    optimizer = torch.optim.LBFGS(
-        [features, weight],
-        max_iter=_checks.integer("iterations", iterations, at_least=1),
-        tolerance_grad=1e-12,
-        tolerance_change=0,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         penalty = decay_weight * weight.square().sum() + decay_features * features.square().sum()
-        loss = F.cross_entropy(features @ weight.T, labels) + penalty / 2
-        loss.backward()
-        return loss
+        return F.cross_entropy(features @ weight.T, labels) + penalty / 2
 
-    optimizer.step(closure)
+    minimise(loss, [features, weight], iterations=iterations, gradient=1e-12, memory=20)
     return Unconstrained(features=features.detach(), labels=labels, weight=weight.detach())
