@@ -20,7 +20,7 @@ from repcollapse import objectives
 from repcollapse.methods import METHODS
 from repcollapse.monitor import Monitor
 from repcollapse.networks import Model
-from repcollapse.training import Recipe, _step, calibrate_batch_norm, seeded, seeded_step
+from repcollapse.training import Recipe, _step, calibrate, seeded, seeded_step
 from repcollapse.views import ViewBank, banks
 
 REPORT = Path(__file__).with_name("monitor.md")
@@ -52,7 +52,7 @@ def made(recipe: Recipe, bank: ViewBank, seed: int) -> tuple[Model, torch.optim.
     """Return a model as `repcollapse.training.train` begins with it."""
     with seeded(seed, CPU):
         model = recipe.build(bank.shape)
-        calibrate_batch_norm(model, bank)
+        calibrate(model, bank)
     return model, recipe.optimizer(model)
 
 

@@ -29,6 +29,7 @@ from repcollapse.networks import (
     Model,
     Objective,
     Pretext,
+    calibrate_batch_norm,
     check_target,
     encoder,
     mlp,
@@ -358,7 +359,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     with seeded(seed, chosen):
         model = recipe.build(train_bank.shape).to(chosen)
-        calibrate_batch_norm(model, train_bank)
+        calibrate(model, train_bank)
     optimizer = recipe.optimizer(model)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     losses: list[float] = []
@@ -406,27 +407,14 @@ def _step(
     return value
 
 
-@torch.no_grad()
-def calibrate_batch_norm(model: Model, bank: ViewBank, batches: int = 8) -> None:
-    """Set the running statistics of a new model's batch norms from the data.
+def calibrate(model: Model, bank: ViewBank, batches: int = 8) -> None:
+    """Set the running statistics of a new model's batch norms from `batches` of the bank's pairs.
 
-    Before the first step they are 0 and 1 whatever the data, and an untrained network read in
-    evaluation mode would look half collapsed.
+    As :func:`repcollapse.networks.calibrate_batch_norm`, always with the same pairs.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # a plain average over the batches that follow
-        norm.reset_running_stats()
-    model.train()
     generator = torch.Generator().manual_seed(0)
-    size = min(256, len(bank.views))
-    for _ in range(batches):
-        model(*bank.sample_pair(size, generator))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    size = min(256, len(bank))
+    calibrate_batch_norm(model, (bank.sample_pair(size, generator) for _ in range(batches)))
 
 
 @torch.no_grad()
@@ -548,6 +536,7 @@ def compare(
         Read so many views of each unseen image, at least 2, in place of all that there are: 8, or
         16 with `validation`. They are the first of these. No reading changes but the intraclass
         correlation, the only one that takes more than two; with two, readings take half the time.
+        `test_banks` has all views in any case.
     probes
         Which of `PROBES` to take, of all arms or by arm; arms that are not named are not probed.
         `baselines` has each that is taken of any arm, of the untrained network, and the linear and
@@ -585,9 +574,9 @@ def compare(
             train_bank, test_bank = banks(dataset, seed=seed)
             if validation:
                 train_bank, test_bank = _held_out(train_bank, seed)
+            test_banks[seed] = test_bank
             if test_views is not None:
                 test_bank = test_bank.first(test_views)
-            test_banks[seed] = test_bank
             row = _baselines(first, train_bank, test_bank, seed=seed, device=device, names=names)
             baselines.append(row)
             for arm, recipe in arms.items():

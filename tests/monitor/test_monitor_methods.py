@@ -7,7 +7,7 @@ import torch
 
 from repcollapse import Monitor
 from repcollapse.methods import METHODS
-from repcollapse.training import _step, calibrate_batch_norm, seeded, seeded_step
+from repcollapse.training import _step, calibrate, seeded, seeded_step
 from repcollapse.views import banks
 
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ def watched(recipe, seed, steps):
     bank, _ = banks("digits", seed=seed)
     with seeded(seed, CPU):
         model = recipe.build(bank.shape)
-        calibrate_batch_norm(model, bank)
+        calibrate(model, bank)
     optimizer = recipe.optimizer(model)
     generator = torch.Generator().manual_seed(seed)
     layers = {"backbone": "encoder", "projector": "projector"}

@@ -20,7 +20,7 @@ from repcollapse.pretraining import processes
 from repcollapse.pretraining.checkpoints import FORMAT
 from repcollapse.pretraining.settings import Settings
 from repcollapse.pretraining.sources import Source, sources
-from repcollapse.training import calibrate_batch_norm, chance, probe_embeddings, seeded, seeded_step
+from repcollapse.training import calibrate, chance, probe_embeddings, seeded, seeded_step
 from repcollapse.views import ViewBank
 
 _EMBEDDED_AT_ONCE = 512
@@ -83,7 +83,7 @@ class Trainer:
         recipe = self.settings.recipe(gather=shared)
         with seeded(self.settings.seed, self.device):
             model = recipe.build(self.train_source.shape).to(self.device, self.dtype)
-            calibrate_batch_norm(model, self._sample(), batches=1)
+            calibrate(model, self._sample(), batches=1)
         if shared:
             model = processes.synchronise_batch_norm(model, self.device)  # type: ignore[assignment]
             if isinstance(model.objective, PretextTask):
