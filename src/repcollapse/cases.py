@@ -332,12 +332,16 @@ def heavy_tails(draw: _Draw) -> _Made:
     return d, rows
 
 
+def _away_from_the_origin(draw: _Draw, share: float) -> _Made:
+    """Return a cloud, isotropic or with a power law, whose mean holds a share of the energy."""
+    n, d, alpha = draw.rows, draw.dimension, draw.between(0.0, 1.0)
+    return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
+
+
 @_family("healthy")
 def mild_offset(draw: _Draw) -> _Made:
     """A mean that is there and does not matter."""
-    n, d, share = draw.rows, draw.dimension, draw.between(0.05, 0.35)
-    alpha = draw.between(0.0, 1.0)
-    return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
+    return _away_from_the_origin(draw, draw.between(0.05, 0.35))
 
 
 @_family("healthy")
@@ -665,9 +669,7 @@ def rays(draw: _Draw) -> _Made:
 @_family("cone")
 def cone(draw: _Draw) -> _Made:
     """A healthy cloud, isotropic or with a power law, far from the origin."""
-    n, d, share = draw.rows, draw.dimension, draw.between(0.6, 0.95)
-    alpha = draw.between(0.0, 1.0)
-    return d, lambda g: _scaled(g, _offset(g, _power_law(g, n, d, alpha), share))
+    return _away_from_the_origin(draw, draw.between(0.6, 0.95))
 
 
 @_family("cone")
