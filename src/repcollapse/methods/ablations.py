@@ -1,8 +1,14 @@
 """Every method whole, and again without what keeps it from collapse.
 
-Chapters that ask what a collapse looks like, or whether it is recognised, train both. A broken arm
-is its whole method but for one setting, and carries the kinds of collapse that were written down
-for it: after pilot runs on the seeds 900 to 904, and before any run that judges.
+Chapters that ask what a collapse looks like, or whether it is recognised, train both: `WHOLE` has
+recipes by method, `BROKEN` has a :class:`Broken` by method and by what it lacks. A broken arm is
+its whole method but for one setting, and carries the kinds of collapse that were written down for
+it: those of some arms after pilot runs on the seeds 900 to 904, all of them before any run that
+judges.
+
+>>> whole, broken = WHOLE["simsiam"], BROKEN["simsiam: no stop-gradient"]
+>>> broken.recipe == replace(whole, stop_gradient=False), broken.kinds
+(True, ('complete',))
 """
 
 from __future__ import annotations
@@ -58,12 +64,59 @@ WHOLE: dict[str, Recipe] = {
 
 
 def nt_xent_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Return NT-Xent without its repulsion."""
+    r"""Return NT-Xent without its repulsion, :math:`-\frac1N \sum_i u^a_i \cdot u^b_i / \tau`.
+
+    Parameters
+    ----------
+    z_a, z_b
+        As for :func:`repcollapse.objectives.nt_xent`, shape (N, D) each, of unit rows u.
+
+    Returns
+    -------
+    Tensor
+        A scalar in :math:`[-1/\tau, 1/\tau]`, with :math:`\tau = 0.2`; at complete collapse its
+        least, -5.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(float(nt_xent_attraction(torch.ones(4, 3), torch.ones(4, 3))), 4)
+    -5.0
+    """
     return objectives.nt_xent_terms(z_a, z_b).attraction
 
 
 def spectral_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Return the spectral contrastive loss without its repulsion."""
+    r"""Return the spectral contrastive loss without its repulsion, as its terms have it.
+
+    Parameters
+    ----------
+    z_a, z_b
+        As for :func:`repcollapse.objectives.spectral_contrastive`, shape (N, D) each.
+
+    Returns
+    -------
+    Tensor
+        The attraction of :func:`repcollapse.objectives.spectral_contrastive_terms`, a scalar that
+        has no least value: embeddings grow without end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.ones(4, 3)
+    >>> bool(spectral_attraction(2 * z, 2 * z) < spectral_attraction(z, z) < 0)
+    True
+    """
     return objectives.spectral_contrastive_terms(z_a, z_b).attraction
 
 
