@@ -1,20 +1,11 @@
-"""Layers by wiring: attention against loops, and the laws of the residual."""
+"""Attention layers: against loops, and put together as their wiring says."""
 
 import math
 
 import pytest
 import torch
 
-from repcollapse.checkups import diagnose_layers
-from repcollapse.modes.attention import (
-    Layer,
-    SelfAttention,
-    Wiring,
-    one_layer,
-    query_share,
-    states,
-    untrained,
-)
+from repcollapse.modes.attention import Layer, SelfAttention, Wiring, scaled_linear, states
 
 FULL = Wiring(skip=True, norm="pre", mlp=True)
 
@@ -87,23 +78,6 @@ def test_states_begin_with_the_input():
     torch.testing.assert_close(hidden[3], layers[2](layers[1](layers[0](x))))
 
 
-@pytest.mark.parametrize(
-    ("wiring", "exponent"),
-    [
-        (Wiring(), 3),
-        (Wiring(mlp=True), 3),
-        (Wiring(norm="post"), 3),
-        (Wiring(skip=True), 1),
-        (FULL, 1),
-        (Wiring(skip=True, norm="post", mlp=True), 1),
-    ],
-)
-def test_one_layer_has_the_exponent_of_its_wiring(wiring, exponent):
-    law = one_layer(wiring)
-    assert law.exponent == pytest.approx(exponent, abs=0.01)
-    assert law.entering.shape == law.leaving.shape == (8,)
-
-
 def test_equal_attention_to_all_takes_everything_that_tells_tokens_apart():
     layer = Layer(16, 2, Wiring()).double()
     with torch.no_grad():
@@ -111,40 +85,6 @@ def test_equal_attention_to_all_takes_everything_that_tells_tokens_apart():
         x = torch.randn(1, 8, 16, dtype=torch.float64)
         out = layer(x)
     torch.testing.assert_close(out, out[:, :1].expand_as(out))
-
-
-def test_without_skips_the_tokens_of_a_stack_become_alike():
-    assert untrained(Wiring(), depth=3).residual(3) < 1e-5
-    stack = untrained(Wiring(), depth=8)
-    assert stack.residuals.shape == (9,)
-    assert diagnose_layers(stack.hidden).verdict == "rank-collapse"
-
-
-def test_skips_with_pre_norm_keep_them_apart():
-    stack = untrained(FULL, depth=32)
-    assert stack.residual(32) > 0.1
-    assert diagnose_layers(stack.hidden).verdict == "healthy"
-
-
-def test_scaled_branches_keep_what_post_norm_loses():
-    post = untrained(Wiring(skip=True, norm="post", mlp=True), depth=32).residual(32)
-    scaled = untrained(Wiring(skip=True, norm="post", mlp=True, scale=32**-0.5), depth=32)
-    assert post < 0.01
-    assert scaled.residual(32) > 0.5
-
-
-def test_every_wiring_gets_the_tokens_of_its_seed():
-    tokens = []
-    for seed, wiring in ((5, Wiring()), (5, FULL), (6, FULL)):
-        torch.manual_seed(seed)
-        tokens.append(untrained(wiring, depth=1).hidden[0])
-    assert torch.equal(tokens[0], tokens[1])
-    assert not torch.equal(tokens[0], tokens[2])
-
-
-def test_queries_get_no_gradient_where_tokens_are_alike():
-    assert query_share(untrained(Wiring(norm="pre", mlp=True), depth=4)) < 1e-3
-    assert query_share(untrained(FULL, depth=4)) > 0.05
 
 
 @pytest.mark.parametrize(
@@ -163,5 +103,15 @@ def test_a_wiring_that_is_none_is_refused(error, message, options):
 def test_sizes_that_are_none_are_refused():
     with pytest.raises(ValueError, match="width must be a multiple of 3 heads; got 8"):
         SelfAttention(8, 3)
-    with pytest.raises(ValueError, match="depth must be at least 1; got 0"):
-        untrained(Wiring(), depth=0)
+    with pytest.raises(ValueError, match="width must be at least 1; got 0"):
+        SelfAttention(0, 1)
+    with pytest.raises(ValueError, match="gain must be above 0; got 0"):
+        SelfAttention(8, 2, gain=0)
+
+
+@pytest.mark.parametrize("variance", [1.0, 2.0])
+def test_a_scaled_map_has_the_variance_it_says(variance):
+    weight = scaled_linear(300, 200, variance=variance).weight.detach()
+    assert float(weight.var()) * 300 == pytest.approx(variance, rel=0.02)
+    x = torch.randn(500, 300)
+    assert float((x @ weight.T).square().mean()) == pytest.approx(variance, rel=0.05)

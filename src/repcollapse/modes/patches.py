@@ -13,7 +13,7 @@ from repcollapse import _checks
 from repcollapse.checkups.layers import layer_residuals
 from repcollapse.data import load
 from repcollapse.diagnostics import resolution_probe
-from repcollapse.modes.attention import Layer, Wiring, linear, states
+from repcollapse.modes.attention import Layer, Wiring, scaled_linear, states
 from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
@@ -91,7 +91,7 @@ class Reader(nn.Module):
         self, inputs: int, classes: int, wiring: Wiring, *, depth: int, width: int, heads: int
     ) -> None:
         super().__init__()
-        self.embed = linear(inputs, width)
+        self.embed = scaled_linear(inputs, width)
         self.place = nn.Parameter(torch.randn(PLACES, width))
         self.layers = nn.ModuleList(Layer(width, heads, wiring) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
