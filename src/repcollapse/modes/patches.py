@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,9 +13,10 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.checkups.layers import layer_residuals
-from repcollapse.data import load
+from repcollapse.data import stream
 from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.attention import Layer, Wiring, scaled_linear, states
+from repcollapse.modes.pictures import pictures
 from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
@@ -22,62 +25,33 @@ PLACES = GRID**2
 PROBED = 100  # pictures on which a probe of the place is learned, and as many that test it
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures as patches, (N, 16, P), standardised, and their labels, (N,): train and test."""
-
-    train: Tensor
-    train_labels: Tensor
-    test: Tensor
-    test_labels: Tensor
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return int(self.train_labels.max()) + 1
-
-    @property
-    def chance(self) -> float:
-        """The share of the largest training class among the test pictures."""
-        largest = self.train_labels.bincount().argmax()
-        return float((self.test_labels == largest).double().mean())
-
-
-def pictures(dataset: str, seed: int) -> Pictures:
-    """Return the pictures of a data set, as they are, split by `seed` and cut into 4 x 4 patches.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError, ConnectionError, ImportError
-        As :func:`repcollapse.data.load` does.
-
-    Examples
-    --------
-    >>> tuple(pictures("digits", 0).train.shape)
-    (1300, 16, 4)
-    """
-    data = load(dataset, seed=seed)
-    std, mean = torch.std_mean(data.train.images, dim=(0, 2, 3), keepdim=True)
-    train, test = (cut((split.images - mean) / std) for split in (data.train, data.test))
-    return Pictures(train, data.train.labels, test, data.test.labels)
-
-
 def cut(images: Tensor) -> Tensor:
-    """Cut images (N, C, S, S) into patches (N, 16, P), row by row.
+    """Cut pictures into 4 x 4 patches, row by row.
+
+    Parameters
+    ----------
+    images
+        Shape (N, C, S, S); four divides S.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, 16, P), P = C (S / 4)^2: of a patch the channels, then its rows.
 
     Raises
     ------
     ValueError
-        For a side that four patches do not fill.
+        For images of another shape.
 
     Examples
     --------
     >>> cut(torch.arange(64.0).reshape(1, 1, 8, 8))[0, 1]
     tensor([ 2.,  3., 10., 11.])
     """
-    if images.shape[-1] % GRID or images.shape[-2] != images.shape[-1]:
+    if images.ndim != 4 or images.shape[-1] % GRID or images.shape[-2] != images.shape[-1]:
         raise ValueError(
-            f"images must be square, of a side that {GRID} divides; got {tuple(images.shape)}"
+            f"images must have shape (N, C, S, S) with a side that {GRID} divides; "
+            f"got {tuple(images.shape)}"
         )
     side = images.shape[-1] // GRID
     grid = images.unfold(2, side, side).unfold(3, side, side)  # (N, C, 4, 4, side, side)
@@ -85,12 +59,31 @@ def cut(images: Tensor) -> Tensor:
 
 
 class Reader(nn.Module):
-    """Patches to tokens, a stack of layers, the mean token to classes."""
+    """Patches to tokens, a stack of layers, the mean token to classes.
+
+    Weights come from torch's global generator.
+
+    Parameters
+    ----------
+    inputs, classes
+        How many numbers a patch has, and how many classes there are.
+    wiring, depth
+        How every layer is put together, and how many there are.
+    width, heads
+        As in :class:`repcollapse.modes.attention.SelfAttention`.
+
+    Examples
+    --------
+    >>> reader = Reader(4, 10, Wiring(skip=True), depth=2, width=8, heads=2)
+    >>> reader(torch.zeros(3, 16, 4)).shape
+    torch.Size([3, 10])
+    """
 
     def __init__(
         self, inputs: int, classes: int, wiring: Wiring, *, depth: int, width: int, heads: int
     ) -> None:
         super().__init__()
+        depth = _checks.integer("depth", depth, at_least=1)
         self.embed = scaled_linear(inputs, width)
         self.place = nn.Parameter(torch.randn(PLACES, width))
         self.layers = nn.ModuleList(Layer(width, heads, wiring) for _ in range(depth))
@@ -106,34 +99,24 @@ class Reader(nn.Module):
         return self.head(self.norm(self.hidden(patches)[-1]).mean(dim=1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trained:
-    """A trained reader, and what was read off it on unseen pictures.
+    """A trained reader on unseen pictures.
 
     Attributes
     ----------
     accuracy, chance
-        Of naming unseen pictures, and of answering with the largest class.
-    places
-        By layer, how well it can be told from a token alone, at finite resolution, which of the 16
-        patches it comes from (chance: 1/16), shape (L + 1,).
+        Of naming them, and of answering with the largest class.
     hidden
-        The tokens of the unseen pictures by layer, (N, 16, D) each.
-    untrained, residuals
-        The relative residual by layer before the first step and after the last, (L + 1,) each.
-    untrained_place
-        The last of `places` before the first step.
+        By step their tokens: of what enters the first layer and of what leaves each, (N, 16, D).
+        The last step is after training.
     losses
-        By step.
+        The loss of every step, shape (steps,).
     """
 
     accuracy: float
     chance: float
-    places: np.ndarray
-    hidden: list[Tensor]
-    untrained: np.ndarray
-    residuals: np.ndarray
-    untrained_place: float
+    hidden: dict[int, list[Tensor]]
     losses: np.ndarray
 
     @property
@@ -142,71 +125,109 @@ class Trained:
         return self.accuracy - self.chance
 
     @property
+    def tokens(self) -> list[Tensor]:
+        """The tokens by layer after training, L + 1 times (N, 16, D)."""
+        return self.hidden[max(self.hidden)]
+
+    @cached_property
+    def residuals(self) -> np.ndarray:
+        """Their relative residual by layer, shape (L + 1,)."""
+        return layer_residuals(self.tokens)
+
+    @property
     def residual(self) -> float:
         """The relative residual after the last layer."""
         return float(self.residuals[-1])
 
+    @cached_property
+    def places(self) -> np.ndarray:
+        """By layer how often a token tells which of the 16 patches it is, shape (L + 1,).
+
+        At finite resolution; by chance 1/16.
+        """
+        return np.array([_place(tokens) for tokens in self.tokens])
+
     @property
     def place(self) -> float:
-        """How well the place of a patch can be told from a token of the last layer."""
+        """How often a token of the last layer tells which patch it is."""
         return float(self.places[-1])
+
+    @cached_property
+    def untrained_place(self) -> float:
+        """The same before the first step."""
+        return _place(self.hidden[0][-1])
 
 
 def train(
     wiring: Wiring,
-    images: Pictures,
+    seed: int,
     *,
     steps: int,
-    seed: int,
+    dataset: str,
+    at: Collection[int] = (),
+    device: str = "auto",
     depth: int = 12,
     width: int = 32,
     heads: int = 4,
     batch: int = 32,
     lr: float = 3e-3,
-    device: str = "auto",
 ) -> Trained:
     """Train a reader to name pictures, and read it on unseen ones.
 
-    `seed` draws the batches; weights come from torch's global generator.
+    Parameters
+    ----------
+    wiring, depth, width, heads
+        The layers, as in :class:`Reader`.
+    seed
+        Of the split and the batches; the weights come from torch's global generator, which
+        :func:`repcollapse.modes.runs.repeat` and :func:`repcollapse.modes.runs.once` seed.
+    steps, at
+        How many steps of Adam, and before which tokens are kept, beside before the first and after
+        the last.
+    dataset
+        One of :data:`repcollapse.data.NAMES`.
+    device
+        "auto" or a torch device.
+    batch, lr
+        Pictures a step, >= 1, and the learning rate, > 0.
 
     Raises
     ------
     TypeError, ValueError
-        For steps that are not a count, or sizes other than positive.
+        For arguments other than these.
+    FileNotFoundError, ConnectionError, ImportError
+        As :func:`repcollapse.data.load` does.
     FloatingPointError
         Where the loss is not finite.
+
+    Examples
+    --------
+    >>> trained = train(Wiring(skip=True), 0, steps=2, dataset="digits", depth=1)
+    >>> trained.residuals.shape, sorted(trained.hidden)
+    ((2,), [0, 2])
     """
-    depth = _checks.integer("depth", depth, at_least=1)
     batch = _checks.integer("batch", batch, at_least=1)
-    on = pick_device(device)
-    model = Reader(
-        images.train.shape[-1], images.classes, wiring, depth=depth, width=width, heads=heads
-    ).to(on)
-    patches, labels, unseen = (x.to(on) for x in (images.train, images.train_labels, images.test))
-    generator = torch.Generator().manual_seed(seed)
+    lr = _checks.number("lr", lr, above=0)
+    place = pick_device(device)
+    seen = pictures(dataset, seed).each(cut).to(place)
+    inputs = seen.train.shape[-1]
+    model = Reader(inputs, seen.classes, wiring, depth=depth, width=width, heads=heads).to(place)
+    order = stream(seed, "batches of patches")
+    hidden: dict[int, list[Tensor]] = {}
 
-    def loss(step: int) -> Tensor:
-        rows = torch.randint(len(patches), (batch,), generator=generator).to(on)
-        return F.cross_entropy(model(patches[rows]), labels[rows])
+    def loss(_: int) -> Tensor:
+        rows = torch.randint(len(seen.train), (batch,), generator=order).to(place)
+        return F.cross_entropy(model(seen.train[rows]), seen.train_labels[rows])
 
-    def hidden() -> list[Tensor]:
-        with torch.no_grad():
-            return [tokens.cpu() for tokens in model.hidden(unseen)]
+    def keep(step: int) -> None:
+        hidden[step] = [tokens.cpu() for tokens in model.hidden(seen.test)]
 
-    before = hidden()
-    losses = fit(torch.optim.Adam(model.parameters(), lr=lr), loss, steps=steps)
-    after = hidden()
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    losses = fit(optimizer, loss, steps=steps, watch=keep, at={0, steps, *at})
     with torch.no_grad():
-        answers = model(unseen).argmax(dim=1).cpu()
+        right = model(seen.test).argmax(dim=1) == seen.test_labels
     return Trained(
-        accuracy=float((answers == images.test_labels).double().mean()),
-        chance=images.chance,
-        places=np.array([_place(tokens) for tokens in after]),
-        hidden=after,
-        untrained=layer_residuals(before),
-        residuals=layer_residuals(after),
-        untrained_place=_place(before[-1]),
-        losses=losses,
+        accuracy=float(right.double().mean()), chance=seen.chance, hidden=hidden, losses=losses
     )
 
 
