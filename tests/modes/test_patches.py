@@ -1,4 +1,4 @@
-"""Pictures as patches, and the reader that is trained on them."""
+"""The reader of patches, trained, and what is read of its tokens."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import torch
 
 from repcollapse.checkups import layer_residuals
 from repcollapse.modes.attention import Wiring
-from repcollapse.modes.patches import Reader, cut, train
+from repcollapse.modes.patches import train
 from repcollapse.modes.pictures import pictures
 from repcollapse.modes.runs import once
 
@@ -18,32 +18,6 @@ SMALL = {"dataset": "digits", "depth": 2, "width": 16, "heads": 2, "device": "cp
 
 def trained(wiring, seed, **options):
     return once(partial(train, wiring, **SMALL | options), seed)
-
-
-def test_patches_are_cut_row_by_row_with_their_channels():
-    images = torch.arange(2 * 3 * 64.0).reshape(2, 3, 8, 8)
-    patches = cut(images)
-    assert patches.shape == (2, 16, 12)
-    for place in range(16):
-        row, column = divmod(place, 4)
-        corner = images[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-        assert torch.equal(patches[:, place], corner.flatten(1))
-
-
-@pytest.mark.parametrize("shape", [(2, 1, 6, 6), (2, 1, 8, 4), (2, 8, 8)])
-def test_images_that_four_patches_do_not_fill_are_refused(shape):
-    with pytest.raises(ValueError, match="images must have shape"):
-        cut(torch.zeros(shape))
-
-
-def test_the_reader_knows_where_a_patch_is():
-    torch.manual_seed(0)
-    reader = Reader(4, 2, MENDED, depth=1, width=8, heads=2)
-    patches = torch.randn(3, 16, 4)
-    swapped = patches[:, torch.arange(16).flip(0)]
-    assert not torch.allclose(reader(patches), reader(swapped), atol=1e-4)
-    assert reader(patches).shape == (3, 2)
-    assert [tuple(h.shape) for h in reader.hidden(patches)] == [(3, 16, 8)] * 2
 
 
 def test_training_teaches_and_is_read_layer_by_layer():

@@ -41,6 +41,12 @@ class Wiring:
     ------
     TypeError, ValueError
         For options other than these.
+
+    Examples
+    --------
+    >>> Wiring(scale=0.5)
+    Traceback (most recent call last):
+    ValueError: scale must be 1 without skip, where it changes nothing; got 0.5
     """
 
     skip: bool = False

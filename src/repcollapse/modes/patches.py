@@ -1,4 +1,4 @@
-"""A small transformer that reads pictures as patches and names what they show."""
+"""A transformer is trained to name pictures from their patches, and its tokens are read."""
 
 from __future__ import annotations
 
@@ -8,95 +8,20 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.checkups.layers import layer_residuals
 from repcollapse.data import stream
 from repcollapse.diagnostics import resolution_probe
-from repcollapse.modes.attention import Layer, Wiring, scaled_linear, states
+from repcollapse.modes.attention import Wiring
 from repcollapse.modes.pictures import pictures
+from repcollapse.modes.reader import PLACES, Reader, cut
 from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
-GRID = 4  # patches along a side of a picture
-PLACES = GRID**2
 PROBED = 100  # pictures on which a probe of the place is learned, and as many that test it
-
-
-def cut(images: Tensor) -> Tensor:
-    """Cut pictures into 4 x 4 patches, row by row.
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, S, S); four divides S.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, 16, P), P = C (S / 4)^2: of a patch the channels, then its rows.
-
-    Raises
-    ------
-    ValueError
-        For images of another shape.
-
-    Examples
-    --------
-    >>> cut(torch.arange(64.0).reshape(1, 1, 8, 8))[0, 1]
-    tensor([ 2.,  3., 10., 11.])
-    """
-    if images.ndim != 4 or images.shape[-1] % GRID or images.shape[-2] != images.shape[-1]:
-        raise ValueError(
-            f"images must have shape (N, C, S, S) with a side that {GRID} divides; "
-            f"got {tuple(images.shape)}"
-        )
-    side = images.shape[-1] // GRID
-    grid = images.unfold(2, side, side).unfold(3, side, side)  # (N, C, 4, 4, side, side)
-    return grid.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-
-
-class Reader(nn.Module):
-    """Patches to tokens, a stack of layers, the mean token to classes.
-
-    Weights come from torch's global generator.
-
-    Parameters
-    ----------
-    inputs, classes
-        How many numbers a patch has, and how many classes there are.
-    wiring, depth
-        How every layer is put together, and how many there are.
-    width, heads
-        As in :class:`repcollapse.modes.attention.SelfAttention`.
-
-    Examples
-    --------
-    >>> reader = Reader(4, 10, Wiring(skip=True), depth=2, width=8, heads=2)
-    >>> reader(torch.zeros(3, 16, 4)).shape
-    torch.Size([3, 10])
-    """
-
-    def __init__(
-        self, inputs: int, classes: int, wiring: Wiring, *, depth: int, width: int, heads: int
-    ) -> None:
-        super().__init__()
-        depth = _checks.integer("depth", depth, at_least=1)
-        self.embed = scaled_linear(inputs, width)
-        self.place = nn.Parameter(torch.randn(PLACES, width))
-        self.layers = nn.ModuleList(Layer(width, heads, wiring) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
-
-    def hidden(self, patches: Tensor) -> list[Tensor]:
-        """Return the tokens that enter the first layer and those that leave each, (N, 16, D)."""
-        return states(self.layers, self.embed(patches) + self.place)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return scores of the classes, (N, K), for (N, 16, P)."""
-        return self.head(self.norm(self.hidden(patches)[-1]).mean(dim=1))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -177,7 +102,7 @@ def train(
     Parameters
     ----------
     wiring, depth, width, heads
-        The layers, as in :class:`Reader`.
+        The layers, as in :class:`repcollapse.modes.reader.Reader`.
     seed
         Of the split and the batches; the weights come from torch's global generator, which
         :func:`repcollapse.modes.runs.repeat` and :func:`repcollapse.modes.runs.once` seed.
@@ -226,7 +151,8 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     losses = fit(optimizer, loss, steps=steps, watch=keep, at={0, steps, *at})
     with torch.no_grad():
-        right = model(seen.test).argmax(dim=1) == seen.test_labels
+        answers = model.scores(hidden[steps][-1].to(place)).argmax(dim=1)
+    right = answers == seen.test_labels
     return Trained(
         accuracy=float(right.double().mean()), chance=seen.chance, hidden=hidden, losses=losses
     )
