@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from repcollapse.checkups import dormant_share
-from repcollapse.checkups.units import MOST, TAU, unit_scores
+from repcollapse.checkups import dormant_share, unit_scores
+from repcollapse.checkups.units import MOST, TAU
 
 
 def layer(units: int = 40, silent: int = 0, seed: int = 0) -> torch.Tensor:
@@ -46,6 +46,13 @@ def test_a_unit_counts_up_to_the_threshold() -> None:
     assert dormant_share(h, tau=0.5).metrics["dormant_share"] == 0.01
 
 
+def test_scores_need_a_matrix_of_numbers_and_may_be_of_one_input() -> None:
+    assert unit_scores(np.array([[1.0, 3.0]])).tolist() == [0.5, 1.5]
+    for bad in (torch.ones(3), torch.ones(0, 3), torch.tensor([[torch.nan, 1.0]])):
+        with pytest.raises(ValueError, match="activations"):
+            unit_scores(bad)
+
+
 def test_negative_activations_are_answers() -> None:
     assert dormant_share(-layer()).metrics["dormant_share"] == 0
 
@@ -55,7 +62,15 @@ def test_one_bad_layer_is_found_among_good_ones() -> None:
     assert checkup.metrics["dormant_share"] == pytest.approx(10 / 420)
     assert checkup.metrics["dormant_share:second"] == 0.5
     assert checkup.verdict == "dormant-units"
-    assert "layer second" in checkup.findings[0].sentence
+    (finding,) = checkup.findings
+    assert finding.sentence.startswith("50% of layer second hardly answer")
+    assert (finding.measure, finding.value) == ("dormant_share:second", 0.5)
+
+
+def test_no_layer_is_named_where_all_of_them_are_as_bad() -> None:
+    (finding,) = dormant_share({"a": layer(20, silent=5), "b": layer(20, silent=5)}).findings
+    assert finding.sentence.startswith("10 of 40 units hardly answer, at most 0.025")
+    assert (finding.measure, finding.value) == ("dormant_share", 0.25)
 
 
 def test_fresh_rectified_layers_are_healthy() -> None:

@@ -15,7 +15,7 @@ from repcollapse.checkups.latents import posterior_kl
 from repcollapse.checkups.layers import diagnose_layers
 from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.checkups.side_by_side import Checkups, side_by_side
-from repcollapse.checkups.units import dormant_share
+from repcollapse.checkups.units import dormant_share, unit_scores
 
 __all__ = [
     "Checkup",
@@ -29,5 +29,6 @@ __all__ = [
     "modality_gap",
     "posterior_kl",
     "side_by_side",
+    "unit_scores",
     "usage",
 ]

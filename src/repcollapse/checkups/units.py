@@ -10,6 +10,7 @@ from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.checkups.checkup import Checkup
 from repcollapse.diagnosis.findings import DORMANT, WARNING, Advice
+from repcollapse.diagnostics.moments import as_double
 
 TAU = 0.025  # of the layer's mean: the threshold of Sokar et al. for what they count
 # A unit that is silent on all inputs takes no part and gets no gradient. A tenth of a layer is more
@@ -17,16 +18,19 @@ TAU = 0.025  # of the layer's mean: the threshold of Sokar et al. for what they 
 # to be mended before the network fails.
 MOST = 0.1
 
-ADVICE = Advice(
-    WARNING,
-    "What was learnt may still work; what comes next will be learnt worse. Recycle the silent "
-    "units, normalise the layer and hold the weights near where they began, or begin anew.",
-    "22_plasticity_loss",
-    "Plasticity loss",
-)
+ADVICE = {
+    DORMANT: Advice(
+        WARNING,
+        "What was learnt may still work; what comes next will be learnt worse. Recycle the "
+        "dormant units, normalise the layer and hold the weights near where they began, or begin "
+        "anew.",
+        "22_plasticity_loss",
+        "Plasticity loss",
+    ),
+}
 
 
-def unit_scores(activations: Tensor) -> Tensor:
+def unit_scores(activations: ArrayLike) -> Tensor:
     r"""Return what each unit answers on average, over what a unit of the layer does.
 
     .. math:: s_i = \frac{\mathbb E\,|h_i|}{\frac1D \sum_k \mathbb E\,|h_k|}
@@ -34,13 +38,18 @@ def unit_scores(activations: Tensor) -> Tensor:
     Parameters
     ----------
     activations
-        Of one layer, shape (N, D), after the nonlinearity.
+        Of one layer after its nonlinearity, shape (N, D), finite.
 
     Returns
     -------
     Tensor
-        Shape (D,), float64, at least 0, with mean 1; all 0 where the whole layer is silent.
+        Shape (D,), float64, in [0, D], with mean 1; all 0 where the whole layer is silent.
         Invariant to the scale of the layer and to the order of its inputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For activations other than these.
 
     References
     ----------
@@ -53,27 +62,29 @@ def unit_scores(activations: Tensor) -> Tensor:
     >>> unit_scores(torch.tensor([[1.0, 0.0, 2.0], [3.0, 0.0, 0.0]]))
     tensor([2., 0., 1.], dtype=torch.float64)
     """
-    each = activations.detach().double().abs().mean(dim=0)
-    mean = each.mean()
-    return each / mean if mean > 0 else each
+    return _scores("activations", activations)
 
 
 def dormant_share(activations: ArrayLike | Mapping[str, ArrayLike], *, tau: float = TAU) -> Checkup:
-    r"""Return which share of the units is dormant, :math:`s_i \le \tau`, layer by layer.
+    r"""Say whether units of a network have stopped answering, and which share of each layer.
+
+    A unit is dormant where its score is :math:`s_i \le \tau`.
 
     Parameters
     ----------
     activations
         Of one layer after its nonlinearity, shape (N, D), N >= 2; or several layers by name.
     tau
-        In [0, 1): the score of :func:`unit_scores` up to which a unit counts as dormant.
+        In [0, 1): the score of :func:`~repcollapse.checkups.unit_scores` up to which a unit counts
+        as dormant. At 0 only those count that are silent on all N inputs.
 
     Returns
     -------
     Checkup
         `metrics` has "dormant_share" over all units, in [0, 1], and "dormant_share:name" for each
         of several layers. Where a tenth or more of all units or of any layer is dormant, the
-        finding is "dormant-units". A silent layer reads 1, a linear one 0.
+        finding is "dormant-units", with the share and the name of what has the most. A silent
+        layer reads 1, a linear one 0.
 
     Raises
     ------
@@ -102,26 +113,33 @@ def dormant_share(activations: ArrayLike | Mapping[str, ArrayLike], *, tau: floa
     dormant = {}
     for name, given in layers.items():
         label = f"activations[{name!r}]" if name else "activations"
-        dormant[name] = unit_scores(_checks.as_matrix(label, given, min_rows=2)) <= tau
-    shares = {name: float(units.double().mean()) for name, units in dormant.items()}
-    units = sum(len(found) for found in dormant.values())
+        dormant[name] = _scores(label, given, min_rows=2) <= tau
     silent = sum(int(found.sum()) for found in dormant.values())
+    units = sum(map(len, dormant.values()))
     metrics = {"dormant_share": silent / units}
-    if len(layers) > 1 or "" not in layers:
+    if list(layers) != [""]:
+        shares = {name: float(found.double().mean()) for name, found in dormant.items()}
         metrics |= {f"dormant_share:{name}": share for name, share in shares.items()}
     summary = (
         f"{silent} of {units} units are dormant: they answer at most {tau:g} of their layer's mean."
     )
-    worst = max(shares, key=lambda name: shares[name])
-    if max(shares[worst], silent / units) < MOST:
+    worst = max(metrics, key=lambda name: metrics[name])
+    if metrics[worst] < MOST:
         return Checkup(summary, metrics)
-    where = f", {shares[worst]:.0%} of layer {worst}" if worst else ""
-    finding = ADVICE.finding(
+    where = worst.partition(":")[2]
+    finding = ADVICE[DORMANT].finding(
         DORMANT,
-        f"{silent} of {units} units{where} answer to nothing: they take no part, and no gradient "
-        "reaches them.",
-        "dormant_share",
-        silent / units,
+        f"{f'{metrics[worst]:.0%} of layer {where}' if where else f'{silent} of {units} units'} "
+        f"hardly answer, at most {tau:g} of their layer's mean. Those that answer to nothing at "
+        "all take no part, and no gradient reaches them.",
+        worst,
+        metrics[worst],
         reference=MOST,
     )
     return Checkup(summary, metrics, (finding,))
+
+
+def _scores(name: str, activations: ArrayLike, *, min_rows: int = 1) -> Tensor:
+    each = as_double(_checks.as_matrix(name, activations, min_rows=min_rows)).abs().mean(dim=0)
+    mean = each.mean()
+    return each / mean if mean > 0 else each
