@@ -1,140 +1,37 @@
-"""A ball in a box, filmed, and models that predict the next latent instead of the next frame.
+"""World models of the ball: they predict the next latent instead of the next frame.
 
-The world is known exactly: a ball of constant velocity, reflected by four walls. A model sees two
-frames and predicts what it will itself make of the next two. A constant is predicted perfectly, and
-what keeps the constant away is one line of :func:`loss_of`.
+A model sees two frames and predicts what it will itself make of the next two. A constant is
+predicted perfectly, and what keeps the constant away is one line of :func:`loss_of`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
-import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks, objectives
-from repcollapse.data import load
-from repcollapse.diagnostics import effective_rank
+from repcollapse.data import stream
+from repcollapse.diagnostics import effective_rank, regression_probe
+from repcollapse.modes.ball import SIDE, Film, backdrops, film
 from repcollapse.modes.runs import fit
-from repcollapse.networks import mlp
+from repcollapse.networks import follow, mlp
 from repcollapse.training import pick_device
 
-SIDE, LATENTS = 10, 16
-NOISE, BALL, FASTEST = 0.1, 0.1, 0.15  # of a pixel; in sides of the box
-DIM = 0.75  # of a backdrop: the ball stays the brightest thing in the picture
-BACKDROPS = ("none", "changing", "fixed")
-KEEPERS = ("nothing", "stop-gradient", "momentum", "variance", "sigreg", "reconstruction")
+WIDTH, LATENTS = 64, 16
+ARMS = (
+    *("prediction alone", "stop-gradient", "momentum target", "variance terms", "SIGReg"),
+    "reconstruction",
+)
 MOMENTUM = 0.99
-VICREG, SIGREG = 1 / 25, 0.1  # weights as in VICReg, where variance has 25, and LeWorldModel
-FILMS, PROBED, BATCH = 8192, 2000, 128
-
-
-@dataclass(frozen=True)
-class Film:
-    """Frames of a ball, shape (N, T, SIDE**2), and its position and velocity, (N, T, 2) each.
-
-    `clean` are the frames before the camera's noise.
-    """
-
-    frames: Tensor
-    clean: Tensor
-    position: Tensor
-    velocity: Tensor
-
-    def seen(self, t: int) -> Tensor:
-        """Return what a model is shown at time t >= 1: the frames t - 1 and t, side by side."""
-        return self.frames[:, t - 1 : t + 1].flatten(1)
-
-    def retake(self, generator: torch.Generator) -> Film:
-        """Return the same events with other noise of the camera."""
-        noise = NOISE * torch.randn(self.clean.shape, generator=generator)
-        return replace(self, frames=self.clean + noise)
-
-
-def film(
-    count: int,
-    length: int,
-    generator: torch.Generator,
-    *,
-    backdrop: str = "none",
-    pictures: Tensor | None = None,
-) -> Film:
-    r"""Return films of a ball that starts anywhere, with any velocity, and of what is behind it.
-
-    With :math:`x` folded into the box as by mirrors, :math:`p(t) = \operatorname{fold}(p_0 + v t)`
-    in each coordinate; the velocity changes its sign at every wall.
-
-    Parameters
-    ----------
-    count, length
-        N films of T frames.
-    generator
-        From which everything is drawn.
-    backdrop
-        "none", or pictures behind the ball: another one in every frame ("changing"), or one in all
-        frames of a film ("fixed").
-    pictures
-        What hangs behind the ball, shape (P, SIDE, SIDE), values in [0, 1].
-
-    Returns
-    -------
-    Film
-        Positions in [0, 1], velocities of at most 0.15 a frame in each coordinate; pixels near
-        [0, 1] with noise of standard deviation 0.1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For counts or a backdrop other than these, or a backdrop without pictures.
-
-    Examples
-    --------
-    >>> shot = film(2, 40, torch.Generator().manual_seed(0))
-    >>> shot.seen(1).shape, bool((shot.position >= 0).all() & (shot.position <= 1).all())
-    (torch.Size([2, 200]), True)
-    """
-    count = _checks.integer("count", count, at_least=1)
-    length = _checks.integer("length", length, at_least=2)
-    _checks.choice("backdrop", backdrop, BACKDROPS)
-    if backdrop != "none" and (pictures is None or pictures.shape[1:] != (SIDE, SIDE)):
-        given = None if pictures is None else tuple(pictures.shape)
-        raise ValueError(f"pictures must have shape (P, {SIDE}, {SIDE}); got {given}")
-    start = torch.rand(count, 1, 2, generator=generator)
-    speed = (2 * torch.rand(count, 1, 2, generator=generator) - 1) * FASTEST
-    unfolded = (start + speed * torch.arange(length)[:, None]) % 2
-    back = unfolded > 1
-    position = torch.where(back, 2 - unfolded, unfolded)
-    frames = _ball(position)
-    if pictures is not None and backdrop != "none":
-        shown = 1 if backdrop == "fixed" else length
-        chosen = torch.randint(len(pictures), (count, shown), generator=generator)
-        frames = torch.maximum(frames, pictures[chosen].flatten(2))
-    velocity = torch.where(back, -speed, speed)
-    return Film(frames, frames, position, velocity).retake(generator)
-
-
-def backdrops(dataset: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the images of a data set as pictures for :func:`film`: of training, and of testing."""
-    split = load(dataset, seed=seed)
-    grey = (part.images.mean(dim=1, keepdim=True) for part in (split.train, split.test))
-    train, test = (
-        DIM * F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)[:, 0]
-        for images in grey
-    )
-    return train, test
-
-
-def _ball(position: Tensor) -> Tensor:
-    """Return frames of a blurred ball, its centre kept its own width away from the edges."""
-    grid = (torch.arange(SIDE) + 0.5) / SIDE
-    centre = BALL + (1 - 2 * BALL) * position
-    across, down = ((grid - centre[..., k, None]) / BALL for k in (0, 1))
-    across, down = (torch.exp(-(distance**2) / 2) for distance in (across, down))
-    return (down[..., :, None] * across[..., None, :]).flatten(2)
+VICREG, SIGREG, SLICES = 1 / 25, 0.1, 64  # as in VICReg, where variance has 25, and LeWorldModel
+FILMS, JUDGED, BATCH, LR = 8192, 1000, 64, 2e-3
 
 
 class WorldModel(nn.Module):
@@ -142,27 +39,22 @@ class WorldModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = mlp([2 * SIDE**2, 128, 64, LATENTS], norm="none")
-        self.predictor = mlp([LATENTS, 64, LATENTS], norm="none")
-        self.decoder = mlp([LATENTS, 64, 2 * SIDE**2], norm="none")
+        self.encoder = mlp([2 * SIDE**2, WIDTH, LATENTS], norm="none")
+        self.predictor = mlp([LATENTS, WIDTH, LATENTS], norm="none")
+        self.decoder = mlp([LATENTS, WIDTH, 2 * SIDE**2], norm="none")
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the target towards the encoder."""
-        for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
-            slow.lerp_(fast, 1 - MOMENTUM)
 
-
-def loss_of(model: WorldModel, now: Tensor, then: Tensor, keeper: str) -> Tensor:
-    r"""Return the squared error of the predicted latent, and what `keeper` adds against collapse.
+def loss_of(model: WorldModel, now: Tensor, then: Tensor, arm: str) -> Tensor:
+    r"""Return the squared error of the predicted latent, and what an arm adds against collapse.
 
     .. math:: \frac1{ND} \sum_i \lVert g(f(x_i)) - f(x'_i) \rVert^2
 
-    with the encoder f and the predictor g. Without a keeper its least value, 0, is that of any
-    constant f. "stop-gradient" takes :math:`f(x')` for a constant, "momentum" takes a slow copy of
-    f there; "variance" adds the variance and covariance terms of VICReg, "sigreg" 0.1 times the
-    statistic of SIGReg, "reconstruction" the squared error of a decoder.
+    with the encoder f and the predictor g. In "prediction alone" that is all, and its least value,
+    0, is that of any constant f. "stop-gradient" takes :math:`f(x')` for a constant; "momentum
+    target" takes a slow copy of f there; "variance terms" adds the variance and covariance terms of
+    VICReg, "SIGReg" 0.1 times the statistic of SIGReg, "reconstruction" the squared error of a
+    decoder that draws x.
 
     Parameters
     ----------
@@ -170,155 +62,203 @@ def loss_of(model: WorldModel, now: Tensor, then: Tensor, keeper: str) -> Tensor
         Whose latents.
     now, then
         What is seen at two successive times, shape (N, 2 SIDE**2).
-    keeper
-        One of `KEEPERS`.
+    arm
+        One of `ARMS`.
+
+    Returns
+    -------
+    Tensor
+        A scalar, at least 0.
 
     Raises
     ------
     ValueError
-        For any other keeper.
+        For any other arm.
     """
-    _checks.choice("keeper", keeper, KEEPERS)
-    z_now, z_then = model.encoder(now), model.encoder(then)
-    aim = {"stop-gradient": z_then.detach, "momentum": lambda: model.target(then)}
-    aimed = aim.get(keeper, lambda: z_then)()
-    error = F.mse_loss(model.predictor(z_now), aimed)
-    match keeper:
-        case "variance":
+    _checks.choice("arm", arm, ARMS)
+    if arm in ("stop-gradient", "momentum target"):
+        with torch.no_grad():
+            aim = (model.encoder if arm == "stop-gradient" else model.target)(then)
+        return F.mse_loss(model.predictor(model.encoder(now)), aim)
+    z_now, z_then = model.encoder(torch.cat([now, then])).chunk(2)
+    error = F.mse_loss(model.predictor(z_now), z_then)
+    match arm:
+        case "variance terms":
             terms = objectives.vicreg_terms(z_now, z_then)
             return error + terms.variance + VICREG * terms.covariance
-        case "sigreg":
-            return error + SIGREG * objectives.sigreg_terms(z_now, z_then, slices=64).statistic
+        case "SIGReg":
+            return error + SIGREG * objectives.sigreg_terms(z_now, z_then, slices=SLICES).statistic
         case "reconstruction":
             return error + F.mse_loss(model.decoder(z_now), now)
     return error
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A trained model and what it knows. `history` has a row for each reading, as `READINGS`.
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model and what it knows, read on films that no model was trained on.
 
-    `encoders` are those of the steps at which it was read.
-    `variance` is the total variance of z, `error` the prediction error over that: 1 where the mean
-    is predicted, whatever is seen. `position` and `velocity` are the shares of
-    their variance that a linear map explains on unseen films, least squares in float64: the most
-    lenient probe, which magnifies whatever is left.
+    Attributes
+    ----------
+    model
+        On the CPU.
+    encoders
+        Those of the steps at which it was read.
+    history
+        A row for each reading: "step"; "variance", the total variance of the latents z; "missed",
+        the mean squared error of the prediction, as in the loss; "error", that over the mean
+        variance of a dimension, which is 1 where the mean is predicted, whatever is seen; "rank",
+        the effective rank of z; "position" and "velocity", the shares of their variance that
+        :func:`repcollapse.diagnostics.regression_probe` reads from z.
     """
 
     model: WorldModel
-    encoders: dict[int, nn.Module]
-    history: np.ndarray
-    variance: float
-    error: float
-    rank: float
-    position: float
-    velocity: float
-    initial_variance: float
-    initial_position: float
+    encoders: dict[int, nn.Module] = field(repr=False)
+    history: pd.DataFrame
 
+    @property
+    def variance(self) -> float:
+        """Total variance of the latents after the last step."""
+        return self._last("variance")
 
-READINGS = ("step", "loss", "variance", "error", "rank", "position", "velocity")
+    @property
+    def variance_kept(self) -> float:
+        """That over the variance before the first step."""
+        return self.variance / float(self.history["variance"].iloc[0])
+
+    @property
+    def error(self) -> float:
+        """Error of the prediction over the variance, after the last step."""
+        return self._last("error")
+
+    @property
+    def missed(self) -> float:
+        """Mean squared error of the prediction after the last step, as in the loss."""
+        return self._last("missed")
+
+    @property
+    def rank(self) -> float:
+        """Effective rank of the latents after the last step."""
+        return self._last("rank")
+
+    @property
+    def position(self) -> float:
+        """Share of the variance of the position explained, after the last step."""
+        return self._last("position")
+
+    @property
+    def velocity(self) -> float:
+        """Share of the variance of the velocity explained, after the last step."""
+        return self._last("velocity")
+
+    @property
+    def initial_position(self) -> float:
+        """Share of the variance of the position explained before the first step."""
+        return float(self.history["position"].iloc[0])
+
+    def _last(self, name: str) -> float:
+        return float(self.history[name].iloc[-1])
 
 
 def train(
-    keeper: str,
+    arm: str,
     seed: int,
     *,
     steps: int,
-    at: Sequence[int] = (),
     backdrop: str = "none",
-    pictures: tuple[Tensor, Tensor] | None = None,
-    lr: float = 1e-3,
-    device: str = "cpu",
-) -> Outcome:
-    """Train a model against collapse by `keeper`, on 8,192 films of three frames.
+    dataset: str = "digits",
+    at: Collection[int] = (),
+    device: str = "auto",
+) -> Trained:
+    """Train a model with one means against collapse, on 8,192 films of three frames.
 
     Parameters
     ----------
-    keeper
-        One of `KEEPERS`.
+    arm
+        One of `ARMS`, see :func:`loss_of`.
     seed
-        Governs the weights and the films.
-    steps, at
-        Optimiser steps, and those at which it is read, the first and the last besides.
-    backdrop, pictures
-        See :func:`film`; the pictures of training and those of testing.
-    lr, device
-        Adam's learning rate; "auto" or a torch device.
+        Governs the films, their order, and the pictures behind the ball. Weights come from torch's
+        global generator, which :func:`repcollapse.modes.runs.once` seeds.
+    steps
+        Of Adam, on 64 films each, >= 1.
+    backdrop, dataset
+        See :func:`repcollapse.modes.ball.film`; the data set whose images hang there: those of
+        training in the films to train on, those of testing in the films to judge by.
+    at
+        The steps at which the model is read, the first and the last besides.
+    device
+        "auto" or a torch device.
 
     Raises
     ------
     TypeError, ValueError
         For arguments other than these.
+
+    Examples
+    --------
+    >>> trained = train("stop-gradient", 0, steps=2, at=[1], device="cpu")
+    >>> trained.history["step"].tolist(), trained.position <= 1
+    ([0, 1, 2], True)
     """
-    generator = torch.Generator().manual_seed(seed)
-    behind, unseen = pictures if pictures is not None else (None, None)
-    taken = film(FILMS, 3, generator, backdrop=backdrop, pictures=behind)
-    tested = film(1000, 3, generator, backdrop=backdrop, pictures=unseen)
-    place = pick_device(device)
+    _checks.choice("arm", arm, ARMS)
+    steps = _checks.integer("steps", steps, at_least=1)
+    pictures = (None, None) if backdrop == "none" else backdrops(dataset, seed)
+    taken, judged = (
+        film(count, 3, stream(seed, purpose), backdrop=backdrop, pictures=behind)
+        for count, purpose, behind in zip(
+            (FILMS, JUDGED), ("films to train on", "films to judge by"), pictures, strict=True
+        )
+    )
+    place, order = pick_device(device), stream(seed, "order of films")
     now, then = taken.seen(1).to(place), taken.seen(2).to(place)
     model = WorldModel().to(place)
-    rows: list[list[float]] = []
+    rows: list[dict[str, float]] = []
     encoders: dict[int, nn.Module] = {}
-    last = [float("nan")]
 
     def loss(step: int) -> Tensor:
-        if keeper == "momentum" and step:
-            model.follow()
-        drawn = torch.randint(FILMS, (BATCH,), generator=generator)
-        value = loss_of(model, now[drawn], then[drawn], keeper)
-        last[0] = value.item()
-        return value
+        if arm == "momentum target" and step:
+            follow(model.target, model.encoder.parameters(), MOMENTUM)
+        drawn = torch.randint(FILMS, (BATCH,), generator=order)
+        return loss_of(model, now[drawn], then[drawn], arm)
 
     def watch(step: int) -> None:
-        rows.append([step, last[0], *read(model, taken, tested)])
         encoders[step] = copy.deepcopy(model.encoder).cpu()
+        rows.append({"step": step, **read(model, taken, judged)})
 
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    adam = torch.optim.Adam(parameters, lr=lr, fused=True)
+    adam = torch.optim.Adam(parameters, lr=LR, fused=True)
     fit(adam, loss, steps=steps, watch=watch, at={0, steps, *at})
-    last_row = dict(zip(READINGS, rows[-1], strict=True))
-    return Outcome(
-        model.cpu(),
-        encoders,
-        np.array(rows),
-        **{name: last_row[name] for name in READINGS[2:]},
-        initial_variance=rows[0][2],
-        initial_position=rows[0][5],
-    )
+    return Trained(model.cpu(), encoders, pd.DataFrame(rows))
 
 
 @torch.no_grad()
-def read(model: WorldModel, taken: Film, tested: Film) -> list[float]:
-    """Return the readings of a model from `variance` on: fitted on one film, read on the other."""
+def read(model: WorldModel, taken: Film, judged: Film) -> dict[str, float]:
+    """Return the readings of a model, as in :class:`Trained`: fitted on one film, of the other.
+
+    At exact collapse the variance is 0, and the error over it 1, or infinite where the constant is
+    missed.
+    """
     place = next(model.parameters()).device
-    z, z_then = (model.encoder(tested.seen(t).to(place)) for t in (1, 2))
+    z, z_then = (model.encoder(judged.seen(t).to(place)) for t in (1, 2))
     variance = float(z.double().var(dim=0).sum())
-    error = float((model.predictor(z) - z_then).double().square().sum(dim=1).mean())
-    fitted = model.encoder(taken.seen(1)[:PROBED].to(place)).cpu()
-    z = z.cpu()
-    position = explained(fitted, taken.position[:PROBED, 1], z, tested.position[:, 1])
-    velocity = explained(fitted, taken.velocity[:PROBED, 1], z, tested.velocity[:, 1])
-    return [variance, error / variance, effective_rank(z), position, velocity]
+    missed = float((model.predictor(z) - z_then).double().square().mean())
+    first = slice(2 * JUDGED)  # films enough for a map of 16 latents
+    fitted = model.encoder(taken.seen(1)[first].to(place))
+    told = {
+        name: regression_probe(
+            fitted, getattr(taken, name)[first, 1], z, getattr(judged, name)[:, 1]
+        )
+        for name in ("position", "velocity")
+    }
+    return {
+        "variance": variance,
+        "missed": missed,
+        "error": _over(missed, variance / z.shape[1]),
+        "rank": effective_rank(z),
+        **told,
+    }
 
 
-def linear_map(z: Tensor, y: Tensor) -> Tensor:
-    """Return the least-squares map from z, with a constant, to y, shape (D + 1, K), float64."""
-    return torch.linalg.lstsq(_with_constant(z), y.double(), driver="gelsd").solution
-
-
-def decode(z: Tensor, weights: Tensor) -> Tensor:
-    """Return what a map of :func:`linear_map` says of latents, shape (N, K), float64."""
-    return _with_constant(z) @ weights
-
-
-def explained(z: Tensor, y: Tensor, unseen_z: Tensor, unseen_y: Tensor) -> float:
-    """Return the share of the variance of unseen y that a linear map of z explains, at most 1."""
-    unseen_y = unseen_y.double()
-    missed = (decode(unseen_z, linear_map(z, y)) - unseen_y).square().sum()
-    return float(1 - missed / (unseen_y - y.double().mean(dim=0)).square().sum())
-
-
-def _with_constant(z: Tensor) -> Tensor:
-    z = z.double()
-    return torch.cat([z, torch.ones(len(z), 1, dtype=z.dtype)], dim=1)
+def _over(missed: float, variance: float) -> float:
+    if variance > 0:
+        return missed / variance
+    return math.inf if missed > 0 else 1.0
