@@ -1,107 +1,26 @@
-"""Expert routing: tokens of eight kinds, eight linear experts, and a router that may forget most.
-
-The tokens lie on a circle, one cluster a kind, and each kind is mapped by a matrix of its own, so
-that the best router is known: one expert a kind. What makes the router forget it is what all tokens
-have in common, an offset of the inputs and a part of the map; both can be left out.
-"""
+"""Expert routing: eight linear experts, and a router that may forget most of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks
+from repcollapse.checkups import Usage, usage
+from repcollapse.data import stream
 from repcollapse.modes.runs import fit
+from repcollapse.modes.tokens import Tokens, draw_tokens, one_map_error
 from repcollapse.training import pick_device
 
 BATCH, LEARNING_RATE = 128, 1e-2
-RADIUS, SPREAD = 3.0, 0.4  # of the circle, and of a cluster within its plane
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens `x` and targets `y`, shape (N, D), and the `kind` of each, shape (N,)."""
-
-    x: Tensor
-    y: Tensor
-    kind: Tensor
-
-
-def draw_tokens(
-    seed: int,
-    *,
-    kinds: int = 8,
-    dimension: int = 16,
-    shared: float = 2.0,
-    offset: float = 3.0,
-    train: int = 4096,
-    test: int = 2048,
-) -> tuple[Tokens, Tokens]:
-    r"""Return tokens to train on and tokens to judge by, all drawn by `seed`.
-
-    .. math:: x = c_k + o\,e_3 + \epsilon, \qquad y = (s A + B_k)\,x
-
-    with centres :math:`c_k` at equal distances on a circle in the first two dimensions, noise of
-    0.4 in these two and of 1 in all others, and entries of :math:`A`, :math:`B_k` from N(0, 1/D).
-
-    Parameters
-    ----------
-    seed
-        Of the maps, the kinds and the noise.
-    kinds, dimension
-        How many clusters, at least 2, and D, at least 3.
-    shared, offset
-        :math:`s` and :math:`o`, at least 0: the part of the map and the part of the input that all
-        tokens have in common. With both at 0 they have nothing in common.
-    train, test
-        How many tokens of each.
-
-    Returns
-    -------
-    tuple of Tokens
-        Those to train on, those to judge by.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For arguments other than these.
-
-    Examples
-    --------
-    >>> train, test = draw_tokens(0)
-    >>> train.x.shape, test.y.shape
-    (torch.Size([4096, 16]), torch.Size([2048, 16]))
-    """
-    seed = _checks.integer("seed", seed, at_least=0)
-    kinds = _checks.integer("kinds", kinds, at_least=2)
-    dimension = _checks.integer("dimension", dimension, at_least=3)
-    shared = _checks.number("shared", shared, at_least=0)
-    offset = _checks.number("offset", offset, at_least=0)
-    train = _checks.integer("train", train, at_least=1)
-    test = _checks.integer("test", test, at_least=1)
-    generator = torch.Generator().manual_seed(seed)
-    angle = 2 * math.pi * torch.arange(kinds) / kinds
-    centres = torch.zeros(kinds, dimension)
-    centres[:, 0], centres[:, 1] = RADIUS * angle.cos(), RADIUS * angle.sin()
-    centres[:, 2] = offset
-    common = torch.randn(dimension, dimension, generator=generator)
-    own = torch.randn(kinds, dimension, dimension, generator=generator)
-    maps = (shared * common + own) / math.sqrt(dimension)
-    kind = torch.randint(kinds, (train + test,), generator=generator)
-    noise = torch.randn(len(kind), dimension, generator=generator)
-    noise[:, :2] *= SPREAD
-    x = centres[kind] + noise
-    y = torch.einsum("nij,nj->ni", maps[kind], x)
-    return (
-        Tokens(x[:train], y[:train], kind[:train]),
-        Tokens(x[train:], y[train:], kind[train:]),
-    )
 
 
 def balance_loss(probabilities: Tensor, route: Tensor) -> Tensor:
@@ -162,14 +81,23 @@ class SwitchLayer(nn.Module):
         Add an expert :math:`V` that every token gets.
     cosine
         Let the router compare directions only: scores are cosines over a learned temperature.
+    generator
+        Draws the router, the only part that is drawn; torch's global generator where there is none.
     """
 
     def __init__(
-        self, dimension: int, experts: int, *, shared: bool = False, cosine: bool = False
+        self,
+        dimension: int,
+        experts: int,
+        *,
+        shared: bool = False,
+        cosine: bool = False,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         scale = 1.0 if cosine else 0.02
-        self.router = nn.Parameter(scale * torch.randn(experts, dimension))
+        drawn = torch.randn(experts, dimension, generator=generator)
+        self.router = nn.Parameter(scale * drawn)
         self.experts = nn.Parameter(torch.zeros(experts, dimension, dimension))
         self.shared = nn.Parameter(torch.zeros(dimension, dimension)) if shared else None
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.1))) if cosine else None
@@ -196,130 +124,185 @@ class SwitchLayer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Routed:
-    """What a training left.
+class Setting:
+    """What is done against a collapse of the routing; as it stands, nothing.
 
-    `route` and `probabilities` are of the test tokens, at the end; `loads` are shares of them by
-    expert, shape (readings, E), and `routes` their experts, shape (readings, N), at the steps
-    `read_at`. `entropy` is that of the load over log E, `error` the squared error over that of one
-    linear map fitted to all tokens, and `agreement` the normalised mutual information of route and
-    kind.
+    Attributes
+    ----------
+    experts
+        E, at least 2.
+    balance
+        Weight of :func:`balance_loss`, at least 0.
+    shared_expert, cosine
+        The options of :class:`SwitchLayer`.
+    warm_up
+        For how many steps every token gets all experts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers other than these.
+
+    Examples
+    --------
+    >>> Setting(balance=-1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: balance must be at least 0; got -1.0
+    """
+
+    experts: int = 8
+    balance: float = 0.0
+    shared_expert: bool = False
+    cosine: bool = False
+    warm_up: int = 0
+
+    def __post_init__(self) -> None:
+        _checks.integer("experts", self.experts, at_least=2)
+        _checks.number("balance", self.balance, at_least=0)
+        _checks.integer("warm_up", self.warm_up, at_least=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A layer after its training, read on tokens that it has not seen.
+
+    Attributes
+    ----------
+    layer, test
+        The layer, and these tokens.
+    losses
+        The loss of every batch, shape (steps,).
+    routes
+        By step, the expert of each token, shape (N,), at the steps asked for.
+    probabilities
+        The router's at the end, shape (N, E).
+    error
+        The squared error over that of one linear map fitted to all tokens.
     """
 
     layer: SwitchLayer
     test: Tokens
     losses: np.ndarray
-    read_at: list[int]
-    loads: np.ndarray
-    routes: np.ndarray
+    routes: dict[int, Tensor]
     probabilities: Tensor
-    route: Tensor
-    entropy: float
     error: float
-    agreement: float
+
+    @property
+    def route(self) -> Tensor:
+        """The expert of each token at the end, shape (N,)."""
+        return self.probabilities.argmax(dim=1)
+
+    @property
+    def loads(self) -> pd.DataFrame:
+        """The share of the tokens that each expert gets: a row a step, a column an expert."""
+        experts = self.probabilities.shape[1]
+        counts = {
+            step: route.bincount(minlength=experts).tolist() for step, route in self.routes.items()
+        }
+        return pd.DataFrame.from_dict(counts, orient="index") / len(self.test.x)
+
+    @property
+    def usage(self) -> Usage:
+        """How many experts are in use, and how evenly, at the end."""
+        return usage(self.route.bincount(minlength=self.probabilities.shape[1]))
+
+    @property
+    def used(self) -> int:
+        """How many experts get any token."""
+        return self.usage.used
+
+    @property
+    def perplexity(self) -> float:
+        """How many experts as evenly loaded would have the entropy of the load."""
+        return self.usage.perplexity
+
+    @property
+    def entropy(self) -> float:
+        """The entropy of the load over log E."""
+        return self.usage.entropy / math.log(self.probabilities.shape[1])
+
+    @property
+    def agreement(self) -> float:
+        """The normalised mutual information of route and kind."""
+        return float(normalized_mutual_info_score(self.test.kind.numpy(), self.route.numpy()))
 
 
-def train_layer(
+def train(
+    setting: Setting,
     seed: int,
     *,
     steps: int,
-    experts: int = 8,
-    balance: float = 0.0,
-    shared_expert: bool = False,
-    cosine: bool = False,
-    warm_up: int = 0,
-    shared: float = 2.0,
-    offset: float = 3.0,
-    tokens: tuple[Tokens, Tokens] | None = None,
-    readings: int = 25,
+    tokens: Callable[[int], tuple[Tokens, Tokens]] = draw_tokens,
+    at: Collection[int] = (),
     device: str = "auto",
-) -> Routed:
+) -> Trained:
     """Train a layer for the squared error, and read its routes on the way.
 
     Parameters
     ----------
+    setting
+        What is done beside that.
     seed
-        Of the tokens, the initialisation and the batches.
-    steps, experts
-        How many steps of Adam on batches of 128, and E.
-    balance
-        Weight of :func:`balance_loss`.
-    shared_expert, cosine
-        As in :class:`SwitchLayer`.
-    warm_up
-        For how many steps every token gets all experts.
-    shared, offset
-        As in :func:`draw_tokens`.
+        Of the tokens, the router's first weights and the batches, each from a stream of its own.
+    steps
+        How many steps of Adam on batches of 128.
     tokens
-        Other tokens to train on and to judge by, in place of those.
-    readings
-        How often the routes of the test tokens are kept.
+        A function of the seed that gives those to train on and those to judge by.
+    at
+        The steps before which the routes are kept, 0 to `steps`; with `steps`, those of the end.
     device
         Where to train, as in :func:`repcollapse.training.pick_device`.
+
+    Returns
+    -------
+    Trained
+        All on the CPU.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments other than these.
+        For steps, one of `at` beyond them, or a device other than these.
 
     Examples
     --------
-    >>> found = train_layer(0, steps=2, experts=4, readings=3)
-    >>> found.loads.shape, found.read_at
-    ((3, 4), [0, 1, 2])
+    >>> found = train(Setting(experts=4), 0, steps=2, at=(0, 2))
+    >>> found.loads.shape, list(found.routes)
+    ((2, 4), [0, 2])
     """
-    experts = _checks.integer("experts", experts, at_least=2)
-    balance = _checks.number("balance", balance, at_least=0)
-    warm_up = _checks.integer("warm_up", warm_up, at_least=0)
-    train, test = tokens or draw_tokens(seed, shared=shared, offset=offset)
     place = pick_device(device)
-    x, y, seen = train.x.to(place), train.y.to(place), test.x.to(place)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layer = SwitchLayer(x.shape[1], experts, shared=shared_expert, cosine=cosine)
-    layer.to(place)
-    read_at = sorted({round(at) for at in np.linspace(0, steps, readings)})
-    routes = []
+    seen, unseen = tokens(seed)
+    x, y, x_test = seen.x.to(place), seen.y.to(place), unseen.x.to(place)
+    layer = SwitchLayer(
+        x.shape[1],
+        setting.experts,
+        shared=setting.shared_expert,
+        cosine=setting.cosine,
+        generator=stream(seed, "router of routing"),
+    ).to(place)
+    batches = stream(seed, "batches of routing")
+    routes: dict[int, Tensor] = {}
 
     def loss(step: int) -> Tensor:
-        rows = torch.randint(len(x), (BATCH,), generator=generator).to(place)
-        predicted, p, route = layer(x[rows], dense=step < warm_up)
+        rows = torch.randint(len(x), (BATCH,), generator=batches).to(place)
+        predicted, p, route = layer(x[rows], dense=step < setting.warm_up)
         value = (predicted - y[rows]).square().mean()
-        return value if balance == 0 else value + balance * balance_loss(p, route)
+        return value if setting.balance == 0 else value + setting.balance * balance_loss(p, route)
 
-    def watch(step: int) -> None:
-        routes.append(layer.probabilities(seen).argmax(dim=1).cpu().numpy())
+    def keep(step: int) -> None:
+        routes[step] = layer.probabilities(x_test).argmax(dim=1).cpu()
 
-    losses = fit(
-        torch.optim.Adam(layer.parameters(), lr=LEARNING_RATE, fused=True),
-        loss,
-        steps=steps,
-        watch=watch,
-        at=read_at,
-    )
+    adam = torch.optim.Adam(layer.parameters(), lr=LEARNING_RATE, fused=True)
+    losses = fit(adam, loss, steps=steps, watch=keep, at=at)
+    layer.cpu()
     with torch.no_grad():
-        predicted, p, route = (found.cpu() for found in layer(seen))
-    loads = np.stack([np.bincount(each, minlength=experts) / len(each) for each in routes])
-    entropy = torch.special.entr(torch.from_numpy(loads[-1])).sum() / math.log(experts)
-    error = (predicted - test.y).double().square().mean() / one_map_error(train, test)
-    agreement = normalized_mutual_info_score(test.kind.numpy(), routes[-1])
-    return Routed(
-        layer,
-        test,
-        losses,
-        read_at,
-        loads,
-        np.stack(routes),
-        p,
-        route,
-        float(entropy),
-        float(error),
-        float(agreement),
+        predicted, p, _ = layer(unseen.x)
+    error = (predicted - unseen.y).double().square().mean() / one_map_error(seen, unseen)
+    return Trained(
+        layer=layer,
+        test=unseen,
+        losses=losses,
+        routes=routes,
+        probabilities=p,
+        error=float(error),
     )
-
-
-def one_map_error(train: Tokens, test: Tokens) -> float:
-    """Return the mean squared error on `test` of the one linear map that fits `train` best."""
-    best = torch.linalg.lstsq(train.x.double(), train.y.double()).solution
-    return float((test.x.double() @ best - test.y.double()).square().mean())
