@@ -31,7 +31,7 @@ def test_even_draws_are_healthy_and_read_as_their_null():
     found = [expert_load(torch.randint(16, (80,), generator=generator), 16) for _ in range(200)]
     assert {each.verdict for each in found} == {"healthy"}
     mean = np.mean([each.metrics["load_entropy"] for each in found])
-    assert mean == pytest.approx(found[0].metrics["null_entropy"], abs=3e-3)
+    assert mean == pytest.approx(found[0].metrics["null_load_entropy"], abs=3e-3)
 
 
 def test_probabilities_go_to_their_largest_entry():

@@ -8,7 +8,7 @@ codes, experts, units, latents, layers, towers. Each returns a :class:`Checkup`;
 from __future__ import annotations
 
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.codes import Usage, codebook_usage, usage
+from repcollapse.checkups.codes import codebook_usage
 from repcollapse.checkups.experts import expert_load
 from repcollapse.checkups.gap import modality_gap
 from repcollapse.checkups.latents import posterior_kl
@@ -16,6 +16,7 @@ from repcollapse.checkups.layers import diagnose_layers
 from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.checkups.side_by_side import Checkups, side_by_side
 from repcollapse.checkups.units import dormant_share, unit_scores
+from repcollapse.checkups.usage import Usage, usage
 
 __all__ = [
     "Checkup",

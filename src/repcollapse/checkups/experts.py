@@ -1,4 +1,4 @@
-"""Experts: how evenly a router loads them, and what as many even draws would read."""
+"""Does a router use its experts? By the entropy of their load, against that of even draws."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.codes import usage
-from repcollapse.diagnosis.findings import COLLAPSE, NOT_ENOUGH, ROUTING, WARNING, Advice
+from repcollapse.checkups.usage import indices, judged, usage
+from repcollapse.diagnosis.findings import (
+    COLLAPSE,
+    HEALTHY,
+    NOT_ENOUGH,
+    ROUTING,
+    WARNING,
+    Advice,
+)
 from repcollapse.diagnostics import prototype_usage
 
-# The entropy of half of the experts, loaded evenly: one bit below that of as many even draws.
-LOST = math.log(2)
 # Cochran's rule for counts, five to a cell. Experts, unlike codes, are few and known: with five
 # tokens to each, an even router misses a given one with a chance of e^-5 or less.
 TOKENS_PER_EXPERT = 5
-# Of two experts a bit is all there is, and lost only where one gets everything. A fair coin falls
-# on one side ten times in a row in one of 500 cases.
-FEWEST_TOKENS = 10
 
 ADVICE = {
     ROUTING: Advice(
@@ -44,16 +45,16 @@ ADVICE = {
 
 
 def expert_load(assignments: ArrayLike | Sequence[int], experts: int) -> Checkup:
-    r"""Check whether a router uses its experts: "routing-collapse", too few tokens, or healthy.
+    r"""Say whether a router uses its experts: "routing-collapse", too few tokens, or healthy.
 
     A collapse is found where the load has a bit less entropy than as many even draws would have,
 
     .. math:: H(f) \le \mathbb{E} H_{\text{even}} - \log 2,
 
     that of half of the experts, or where one gets everything, if there are five tokens to an expert
-    and ten in all. With fewer, a
-    perplexity up to E/2 is said to be too few to tell. Healthy means balanced and no more: whether
-    an expert's tokens have anything in common is not looked at.
+    and ten in all. With fewer, and a perplexity up to E/2, it is said that they are too few to
+    tell. Healthy means balanced and no more: whether an expert's tokens have anything in common is
+    not looked at.
 
     Parameters
     ----------
@@ -68,10 +69,10 @@ def expert_load(assignments: ArrayLike | Sequence[int], experts: int) -> Checkup
     -------
     Checkup
         `tokens`, `used` experts, their `share`, `load_entropy` over log E, `max_load` (the largest
-        share of the tokens), `perplexity`; `null_share`, `null_entropy` (over log E) and
-        `null_perplexity` of as many even draws; `bits_lost` against them. Of probabilities
-        also `decision_entropy`, the mean entropy of a row over log E. At collapse to one expert
-        `load_entropy` is 0 and `max_load` 1.
+        share of the tokens), `perplexity`; `null_share`, `null_load_entropy` and `null_perplexity`
+        of as many even draws; `bits_lost` against them. Of probabilities also `decision_entropy`,
+        the mean entropy of a row over log E. At collapse to one expert `load_entropy` is 0 and
+        `max_load` 1.
 
     Raises
     ------
@@ -92,44 +93,43 @@ def expert_load(assignments: ArrayLike | Sequence[int], experts: int) -> Checkup
     """
     experts = _checks.integer("experts", experts, at_least=2)
     routes, undecided = _routes(assignments, experts)
-    found = usage(routes.bincount(minlength=experts))
-    most = float(routes.bincount(minlength=experts).max()) / found.rows
-    lost = found.null_entropy - found.entropy
-    most_possible = math.log(experts)
+    counts = routes.bincount(minlength=experts)
+    found, most_possible = usage(counts), math.log(experts)
     metrics = {
         "tokens": float(found.rows),
         "used": float(found.used),
         "share": found.share,
         "load_entropy": found.entropy / most_possible,
-        "max_load": most,
+        "max_load": float(counts.max()) / found.rows,
         "perplexity": found.perplexity,
         "null_share": found.null_share,
-        "null_entropy": found.null_entropy / most_possible,
+        "null_load_entropy": found.null_entropy / most_possible,
         "null_perplexity": found.null_perplexity,
-        "bits_lost": lost / math.log(2),
+        "bits_lost": found.bits_lost,
         **undecided,
     }
     seen = (
-        f"{found.rows:,} tokens go to {found.used:,} of {experts:,} experts, {most:.0%} of them to "
-        f"one; the entropy of the load is {metrics['load_entropy']:.2f} of log E, that of as many "
-        f"even draws {metrics['null_entropy']:.2f}."
+        f"{found.rows:,} tokens go to {found.used:,} of {experts:,} experts, "
+        f"{metrics['max_load']:.0%} of them to one; the entropy of the load is "
+        f"{metrics['load_entropy']:.2f} of log E, that of as many even draws "
+        f"{metrics['null_load_entropy']:.2f}."
     )
-    enough = found.rows >= max(FEWEST_TOKENS, TOKENS_PER_EXPERT * experts)
-    if enough and (found.used == 1 or lost >= LOST):
+    judgement = judged(found, rows_needed=TOKENS_PER_EXPERT * experts)
+    if judgement == HEALTHY:
+        return Checkup(seen, metrics)
+    if judgement == COLLAPSE:
         kind = ROUTING
         sentence = (
             f"{seen} A load as uneven uses no more than {found.perplexity:.1f} experts in effect."
         )
-    elif not enough and found.perplexity <= experts / 2:
-        kind, sentence = NOT_ENOUGH, f"Too few tokens to tell: {seen}"
     else:
-        return Checkup(seen, metrics)
+        kind, sentence = NOT_ENOUGH, f"Too few tokens to tell: {seen}"
     finding = ADVICE[kind].finding(
         kind,
         sentence,
         "load_entropy",
         metrics["load_entropy"],
-        reference=metrics["null_entropy"],
+        reference=metrics["null_load_entropy"],
     )
     return Checkup(seen, metrics, (finding,))
 
@@ -140,11 +140,4 @@ def _routes(assignments: Any, experts: int) -> tuple[Tensor, dict[str, float]]:
         p = _checks.as_matrix("assignments", assignments, min_rows=1, dimension=experts)
         undecided = prototype_usage(p).entropy / math.log(experts)  # raises for other rows
         return p.detach().argmax(dim=1).cpu(), {"decision_entropy": undecided}
-    length = assignments.shape[0] if getattr(assignments, "shape", ()) else 0
-    if isinstance(assignments, Sequence):
-        length = len(assignments)
-    routes = _checks.as_labels("assignments", assignments, length).cpu()
-    _checks.integer("the number of assignments", len(routes), at_least=1)
-    for bound in torch.aminmax(routes):
-        _checks.integer("assignments", int(bound), at_least=0, at_most=experts - 1)
-    return routes, {}
+    return indices("assignments", assignments, experts), {}
