@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from repcollapse.checkups import posterior_kl
+from repcollapse.checkups import gaussian_kl, posterior_kl
 from repcollapse.checkups.latents import IDLE_BELOW, LEAST_SHARE
 
 
@@ -23,6 +23,15 @@ def signs(kl: float, *, rows: int = 8, latents: int = 1) -> tuple[torch.Tensor, 
     """Means of which each latent's divergence is `kl`, at unit variance."""
     mu = torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(rows // 2)[:, None]
     return (mu * math.sqrt(2 * kl)).expand(rows, latents), torch.zeros(rows, latents).double()
+
+
+def test_the_divergence_is_that_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mu, log_var = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+    normal = torch.distributions.Normal
+    prior = normal(torch.zeros(5).double(), torch.ones(5).double())
+    theirs = torch.distributions.kl_divergence(normal(mu, (log_var / 2).exp()), prior)
+    torch.testing.assert_close(gaussian_kl(mu, log_var), theirs)
 
 
 def test_the_divergence_is_that_of_loops() -> None:

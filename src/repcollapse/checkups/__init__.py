@@ -11,7 +11,7 @@ from repcollapse.checkups.checkup import Checkup
 from repcollapse.checkups.codes import codebook_usage
 from repcollapse.checkups.experts import expert_load
 from repcollapse.checkups.gap import modality_gap
-from repcollapse.checkups.latents import posterior_kl
+from repcollapse.checkups.latents import gaussian_kl, posterior_kl
 from repcollapse.checkups.layers import diagnose_layers
 from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.checkups.side_by_side import Checkups, side_by_side
@@ -26,6 +26,7 @@ __all__ = [
     "diagnose_layers",
     "dormant_share",
     "expert_load",
+    "gaussian_kl",
     "layer_residuals",
     "modality_gap",
     "posterior_kl",

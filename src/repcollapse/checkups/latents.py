@@ -45,7 +45,20 @@ def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
 
     .. math:: \tfrac12 \left(\mu^2 + \sigma^2 - \log \sigma^2 - 1\right)
 
-    At least 0, and 0 at collapse alone: where the posterior is the prior.
+    Parameters
+    ----------
+    mu, log_var
+        Mean and logarithm of the variance, of one shape.
+
+    Returns
+    -------
+    Tensor
+        Of that shape and at least 0; 0 at collapse alone, where the posterior is the prior. To be
+        differentiated.
+
+    References
+    ----------
+    Kingma & Welling 2014, appendix B.
 
     Examples
     --------

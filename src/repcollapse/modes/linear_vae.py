@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from repcollapse import _checks
-from repcollapse.checkups.latents import gaussian_kl
+from repcollapse.checkups import gaussian_kl
 
 
 def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price: float) -> Tensor:
@@ -31,6 +31,22 @@ def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price
         That of the centred data, (D, D).
     price
         :math:`\beta \sigma^2`.
+
+    Returns
+    -------
+    Tensor
+        A scalar, at least 0. At collapse (W and V zero, variances one) it is half the trace of the
+        covariance, whatever the price.
+
+    References
+    ----------
+    Lucas et al. 2019.
+
+    Examples
+    --------
+    >>> w, v, covariance = torch.zeros(3, 2), torch.zeros(2, 3), torch.eye(3)
+    >>> float(linear_loss(w, v, torch.zeros(2), covariance, price=0.1))
+    1.5
     """
     shared = covariance @ v.T
     second = v @ shared  # of the posterior's means
@@ -40,7 +56,7 @@ def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price
     return 0.5 * error + price * divergence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearFit:
     """A fitted linear VAE beside its theory.
 
@@ -160,10 +176,17 @@ def price_for(eigenvalues: np.ndarray, rank: int) -> float:
 
     For rank 0 it is a tenth above the largest.
 
+    Parameters
+    ----------
+    eigenvalues
+        Descending, shape (K,).
+    rank
+        How many of them are to exceed the price, 0 to K - 1.
+
     Raises
     ------
     TypeError, ValueError
-        For a rank that is not one of 0 to the number of eigenvalues less one.
+        For a rank other than these.
 
     Examples
     --------
