@@ -1,21 +1,10 @@
-"""The codebook: its gradients, what moves its codes, and what depends on the seed."""
-
-from functools import partial
+"""The codebook: its gradients, what moves its codes, and which can be the nearest."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from repcollapse.modes.codebook import (
-    Codebook,
-    Grid,
-    out_of_reach,
-    pictures,
-    pixel_error,
-    straight_through,
-    train,
-)
-from repcollapse.modes.runs import repeat
+from repcollapse.modes.codebook import Codebook, Grid, out_of_reach, straight_through
 
 
 @pytest.fixture
@@ -129,6 +118,33 @@ def test_a_grid_has_every_level_and_an_index_for_each():
     torch.testing.assert_close(z.grad, 1 - torch.tanh(z.detach()) ** 2)
 
 
+@pytest.mark.parametrize(
+    ("levels", "says"),
+    [((4, 1), "levels must be at least 2; got 1"), ((), "number of levels must be at least 1")],
+)
+def test_a_grid_of_another_kind_is_refused(levels, says):
+    with pytest.raises(ValueError, match=says):
+        Grid(levels)
+
+
+def test_a_start_from_kmeans_puts_every_code_onto_a_centre(outputs):
+    codebook, places = book(ema=True), torch.arange(12.0).double()[:, None].expand(12, 4)
+    codebook.start_from(places.repeat(3, 1), seed=0)
+    torch.testing.assert_close(codebook.weight.detach().sort(dim=0).values, places)
+    torch.testing.assert_close(codebook.total, codebook.weight * codebook.count[:, None])
+
+
+@pytest.mark.parametrize("options", [{"unit": True}, {"basis": True}])
+def test_codes_that_are_derived_have_no_start_from_kmeans(outputs, options):
+    with pytest.raises(ValueError, match="unit and basis must be False for a start from k-means"):
+        book(**options).start_from(outputs, seed=0)
+
+
+def test_a_start_needs_an_output_a_code(outputs):
+    with pytest.raises(ValueError, match="z needs at least 12 rows; got 11"):
+        book().start_from(outputs[:11], seed=0)
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 def test_no_code_out_of_reach_is_ever_the_nearest(outputs, scale):
     codes = scale * torch.randn(200, 4, generator=torch.Generator().manual_seed(3)).double()
@@ -160,48 +176,3 @@ def test_of_one_point_all_codes_but_the_nearest_are_out_of_reach():
 def test_bad_input_is_refused(z, codes, says):
     with pytest.raises(ValueError, match=says):
         out_of_reach(z, codes)
-
-
-def test_pictures_have_mean_zero_and_variance_one():
-    x, _, x_test, _ = pictures("digits", 900)
-    torch.testing.assert_close(x.mean(dim=0), torch.zeros(64), atol=1e-5, rtol=0)
-    assert x.square().mean().item() == pytest.approx(1, abs=1e-5)
-    assert len(x_test) == 497 and 0.8 < x_test.square().mean().item() < 1.2
-
-
-def test_more_pictures_leave_less_in_pixels_and_one_leaves_all():
-    few, many = (pixel_error("digits", 900, size) for size in (2, 32))
-    assert many < few < 1.01
-    assert pixel_error("digits", 900, 1) == pytest.approx(1, abs=1e-3)
-
-
-def one(seed, make=Codebook, **options):
-    runs = repeat(
-        {"arm": lambda seed: train(make, dataset="digits", seed=seed, steps=20, **options)},
-        seeds=1,
-        first_seed=seed,
-    )
-    return runs.of("arm")[0]
-
-
-def test_everything_follows_from_the_seed():
-    first, again, other = one(900), one(900), one(901)
-    assert torch.equal(first.z, again.z) and first.error == again.error
-    assert first.z.shape == (497, 32) and not torch.equal(first.z, other.z)
-
-
-def test_what_is_read_belongs_together():
-    found = one(900, partial(Codebook, ema=True, reset=True), kmeans=True, at=(0, 20))
-    assert found.used == len(found.index.unique()) == round(found.share * found.size)
-    assert 1 <= found.perplexity <= found.used and 0 <= found.accuracy <= 1
-    assert set(found.trail) == {0, 20}
-    assert torch.equal(found.trail[20][0], found.z)
-    assert torch.equal(torch.cdist(found.z, found.codes).argmin(dim=1), found.index)
-
-
-def test_a_start_from_kmeans_uses_nearly_all_codes_and_one_far_away_one_or_two():
-    assert one(900, kmeans=True, at=(0,)).size == 64
-    near = one(900, kmeans=True, at=(0,)).trail[0]
-    far = one(900, partial(Codebook, scale=10.0), at=(0,)).trail[0]
-    used = [len(torch.cdist(*kept).argmin(dim=1).unique()) for kept in (near, far)]
-    assert used[0] > 50 and used[1] <= 3

@@ -1,15 +1,8 @@
-"""Codebook collapse: an autoencoder whose bottleneck is the nearest of K codes.
-
-A picture x is encoded to z, z is replaced by the nearest code e, and e is decoded. There is one
-code a picture: whatever it learns, the decoder can draw K pictures at most.
-"""
+"""Bottlenecks of K codes: the nearest replaces what an encoder says, and which can be nearest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from sklearn.cluster import KMeans
@@ -17,13 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks
-from repcollapse.checkups.codes import usage
-from repcollapse.data import load, stream
-from repcollapse.modes.runs import fit
-from repcollapse.networks import mlp
-from repcollapse.training import pick_device
 
-SIZE, WIDTH, HIDDEN, BATCH = 64, 32, 128, 128
+SIZE, WIDTH, BATCH = 64, 32, 128
 COMMITMENT = 0.25  # van den Oord et al. 2017, section 3.2
 DECAY = 0.95
 # A code is dead when its running count falls below a tenth of an even share of the batch.
@@ -34,6 +22,20 @@ def straight_through(z: Tensor, e: Tensor) -> Tensor:
     r"""Return `e` in value, and pass the gradient that arrives on to `z` as it is.
 
     .. math:: z + \operatorname{sg}(e - z)
+
+    Parameters
+    ----------
+    z, e
+        What is replaced, and what replaces it, of one shape.
+
+    Returns
+    -------
+    Tensor
+        Of that shape; no gradient reaches `e`.
+
+    References
+    ----------
+    Bengio et al. 2013; van den Oord et al. 2017, section 3.2.
 
     Examples
     --------
@@ -62,7 +64,7 @@ class Codebook(nn.Module):
         Move codes not by the first term of the loss but as running means of what they replace.
     reset
         Put a code of which the running count is below a tenth of an even share onto a random output
-        of the batch.
+        of the batch, drawn from torch's global generator as the first codes are.
     unit
         Compare and decode directions: outputs and codes are divided by their norms.
     basis
@@ -117,7 +119,17 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start_from(self, z: Tensor, seed: int) -> None:
-        """Put the codes onto the centres that k-means finds in the outputs `z`."""
+        """Put the codes onto the centres that k-means finds in the outputs `z`, shape (N, d).
+
+        Raises
+        ------
+        ValueError
+            With `unit` or `basis`, where codes are not what is stored; or for less than K outputs.
+        """
+        if self.unit or self.basis is not None:
+            raise ValueError("unit and basis must be False for a start from k-means; got True")
+        if len(z) < self.size:
+            raise ValueError(f"z needs at least {self.size} rows; got {len(z)}")
         kmeans = KMeans(self.size, n_init=1, random_state=seed).fit(z.cpu().numpy())
         self.weight.copy_(torch.from_numpy(kmeans.cluster_centers_))
         self.total.copy_(self.weight * self.count[:, None])
@@ -141,10 +153,33 @@ class Codebook(nn.Module):
 
 
 class Grid(nn.Module):
-    """Codes that nobody learns: each dimension of z is squashed and rounded to a few levels."""
+    """Codes that nobody learns: each dimension of z is squashed and rounded to a few levels.
+
+    Parameters
+    ----------
+    levels
+        How many for each dimension, each at least 2. There are as many codes as ways to choose.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For levels other than these.
+
+    References
+    ----------
+    Mentzer et al. 2024, section 3.
+
+    Examples
+    --------
+    >>> quantised, index, _ = Grid((2, 3))(torch.tensor([[-9.0, 0.1], [9.0, 9.0]]))
+    >>> quantised.tolist(), index.tolist()
+    ([[-1.0, 0.0], [1.0, 1.0]], [2, 5])
+    """
 
     def __init__(self, levels: tuple[int, ...] = (4, 4, 4)) -> None:
         super().__init__()
+        levels = tuple(_checks.integer("levels", level, at_least=2) for level in levels)
+        _checks.integer("the number of levels", len(levels), at_least=1)
         self.size, self.width = math.prod(levels), len(levels)
         self.top: Tensor
         self.place: Tensor
@@ -185,6 +220,11 @@ def out_of_reach(z: Tensor, codes: Tensor) -> Tensor:
         Booleans, shape (K,). All but one are true where the outputs are one point that has one
         nearest code. Invariant to a shift, a rotation or a scale of both.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For matrices other than these.
+
     Examples
     --------
     >>> z = torch.tensor([[-1.0], [1.0]])
@@ -200,144 +240,3 @@ def out_of_reach(z: Tensor, codes: Tensor) -> Tensor:
     apart = (codes - codes[first]).norm(dim=1)
     # Written as a product, the first code and its doubles are within reach: 0 > 0 is false.
     return square - square[first] > 2 * radius * apart
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """An autoencoder after training, read on pictures it has not seen.
-
-    Attributes
-    ----------
-    used, share, perplexity
-        How many codes are in use, which share of all that is, and how many in effect.
-    error
-        Mean squared error of the reconstruction over that of the mean training picture, in
-        [0, inf): 1 where the decoder draws the mean whatever the code.
-    accuracy
-        How often a picture is of the class to which most training pictures of its code belong.
-    size
-        How many codes there are.
-    index, z, drawn
-        The code of each picture, (N,), what the encoder makes of it, (N, d), and what the decoder
-        does, (N, P).
-    codes
-        The codes, (K, d); None for a :class:`Grid`.
-    trail
-        z and codes before training and at the steps asked for.
-    """
-
-    used: int
-    share: float
-    perplexity: float
-    error: float
-    accuracy: float
-    size: int
-    index: Tensor
-    z: Tensor
-    drawn: Tensor
-    codes: Tensor | None
-    trail: dict[int, tuple[Tensor, Tensor | None]]
-
-
-@lru_cache(maxsize=16)  # every arm of a seed has the same, and some are slow to draw
-def pictures(dataset: str, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the pixels and the classes of training and of test pictures.
-
-    The mean training picture is zero, and the mean square of a training pixel one.
-    """
-    both = load(dataset, seed=seed)
-    train, test = both.train.images.flatten(1), both.test.images.flatten(1)
-    mean = train.mean(dim=0)
-    scale = (train - mean).square().mean().sqrt()
-    return (train - mean) / scale, both.train.labels, (test - mean) / scale, both.test.labels
-
-
-def pixel_error(dataset: str, seed: int, size: int = SIZE) -> float:
-    """Return the error on test pictures when each is replaced by the nearest of K pictures.
-
-    The K pictures are those that k-means finds among the training pictures. A decoder of K codes
-    draws K pictures as well; this is what they leave if they are chosen for nothing else.
-    """
-    train, _, test, _ = pictures(dataset, seed)
-    drawn = KMeans(size, n_init=1, random_state=seed).fit(train.numpy())
-    return _share_of_mean(
-        torch.from_numpy(drawn.cluster_centers_[drawn.predict(test.numpy())]), test
-    )
-
-
-def _share_of_mean(drawn: Tensor, test: Tensor) -> float:
-    return float((drawn - test).double().square().mean() / test.double().square().mean())
-
-
-def train(
-    make: Callable[[], Codebook | Grid],
-    *,
-    dataset: str,
-    seed: int,
-    steps: int,
-    device: str = "auto",
-    kmeans: bool = False,
-    at: Collection[int] = (),
-) -> Quantised:
-    """Train an autoencoder with one code a picture, and read it on unseen pictures.
-
-    Parameters
-    ----------
-    make
-        Returns the bottleneck; it is called under the seed.
-    dataset, seed, steps, device
-        Pictures and their split, initialisation and batches follow from the seed.
-    kmeans
-        Start the codes from k-means of the untrained encoder's outputs.
-    at
-        The steps whose z and codes are kept, of the test pictures.
-    """
-    place = pick_device(device)
-    x, classes, x_test, classes_test = (part.to(place) for part in pictures(dataset, seed))
-    bottleneck = make()
-    encoder = mlp([x.shape[1], HIDDEN, bottleneck.width], norm="none")
-    decoder = mlp([bottleneck.width, HIDDEN, x.shape[1]], norm="none")
-    model = nn.ModuleList([encoder, bottleneck, decoder]).to(place)
-    if kmeans and isinstance(bottleneck, Codebook):
-        with torch.no_grad():
-            bottleneck.start_from(encoder(x), seed)
-    order = stream(seed, "codebook batches")
-    trail: dict[int, tuple[Tensor, Tensor | None]] = {}
-
-    def loss(step: int) -> Tensor:
-        batch = x[torch.randint(len(x), (BATCH,), generator=order)]
-        z = encoder(batch)
-        quantised, index, own = bottleneck(z)
-        bottleneck.update(z.detach(), index)
-        return F.mse_loss(decoder(quantised), batch) + own
-
-    def codes() -> Tensor | None:
-        return bottleneck.codes().clone().cpu() if isinstance(bottleneck, Codebook) else None
-
-    def keep(step: int) -> None:
-        trail[step] = encoder(x_test).cpu(), codes()
-
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adam = torch.optim.Adam(learned, lr=3e-3, fused=True)
-    fit(adam, loss, steps=steps, watch=keep, at=at)
-    with torch.no_grad():
-        z = encoder(x_test)
-        quantised, index, _ = bottleneck(z)
-        drawn = decoder(quantised)
-        votes = torch.zeros(bottleneck.size, int(classes.max()) + 1, device=place)
-        votes.index_put_((bottleneck(encoder(x))[1], classes), x.new_ones(()), accumulate=True)
-        right = (votes.argmax(dim=1)[index] == classes_test).double().mean()
-        found = usage(index.bincount(minlength=bottleneck.size))
-        return Quantised(
-            found.used,
-            found.share,
-            found.perplexity,
-            _share_of_mean(drawn, x_test),
-            float(right),
-            bottleneck.size,
-            index.cpu(),
-            z.cpu(),
-            drawn.cpu(),
-            codes(),
-            trail,
-        )

@@ -132,7 +132,9 @@ def train_vae(
         For steps other than a count.
     """
     trace = np.empty(steps)
-    last = steps // 4
+    adam = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
+    early = steps - steps // 4
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1.0 if step < early else 0.1)
 
     def loss(step: int) -> Tensor:
         x = batch()
@@ -142,11 +144,7 @@ def train_vae(
         weight = setting.weight(step / steps) if callable(setting.weight) else setting.weight
         return error + weight * kl.clamp(min=setting.free)
 
-    def at_the_end(step: int) -> Tensor:
-        return loss(step + steps - last)
-
-    for part, length, rate in ((loss, steps - last, lr), (at_the_end, last, lr / 10)):
-        fit(torch.optim.Adam(vae.parameters(), lr=rate, fused=True), part, steps=length)
+    fit(adam, loss, steps=steps, schedule=schedule)
     return trace
 
 
