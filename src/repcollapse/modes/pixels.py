@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse.data import load
+from repcollapse.modes.pictures import grey
 from repcollapse.modes.posterior import VAE, Setting, Trained, read, train_vae
 from repcollapse.training import pick_device, seeded
 
@@ -84,11 +85,8 @@ def train(
     """
     place = pick_device(device)
     found = load(dataset, seed=seed)
-    grey = [
-        F.adaptive_avg_pool2d(split.images.mean(dim=1, keepdim=True), SIDE).flatten(1)
-        for split in (found.train, found.test)
-    ]
-    seen, unseen = ((images > grey[0].mean()).float().to(place) for images in grey)
+    small = [grey(split.images, SIDE).flatten(1) for split in (found.train, found.test)]
+    seen, unseen = ((images > small[0].mean()).float().to(place) for images in small)
 
     def batch() -> Tensor:
         return seen[torch.randint(len(seen), (BATCH,)).to(place)]
