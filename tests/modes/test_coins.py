@@ -74,6 +74,13 @@ def test_what_is_read_of_a_vae_whose_latent_is_the_share_of_heads() -> None:
     assert found.excess > 0 and math.isnan(found.peak)
 
 
+def test_a_probe_is_one_for_a_copy_and_about_zero_for_noise() -> None:
+    torch.manual_seed(0)
+    target = torch.rand(2000)
+    assert coins.probe(3 * target[:, None] - 1, target) == pytest.approx(1)
+    assert coins.probe(torch.randn(2000, 1), target) == pytest.approx(0, abs=0.02)
+
+
 def test_coins_without_tosses_are_refused() -> None:
     with pytest.raises(ValueError, match="tosses must be at least 1; got 0"):
         coins.information(0)

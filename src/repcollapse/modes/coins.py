@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks
+from repcollapse.diagnostics import regression_probe
 from repcollapse.modes import posterior
-from repcollapse.modes.posterior import VAE, Setting, explained
+from repcollapse.modes.posterior import VAE, Setting
 from repcollapse.training import pick_device, seeded
 
 UNSEEN, BATCH, LEARNING_RATE = 4000, 64, 4e-2
@@ -133,6 +134,19 @@ class Running(nn.Module):
         return self.out(F.relu(self.past(seen) + self.latent(z)[:, None])).squeeze(-1)
 
 
+def probe(z: Tensor, bias: Tensor) -> float:
+    """Return R^2 of the bias (N,) from z (N, K), fitted on one half and read on the other.
+
+    Examples
+    --------
+    >>> _, bias = toss(20, 1)
+    >>> round(probe(3 * bias[:, None] - 1, bias), 6)
+    1.0
+    """
+    half = len(z) // 2
+    return regression_probe(z[:half], bias[:half], z[half:], bias[half:])
+
+
 @dataclass(frozen=True, eq=False)
 class Trained(posterior.Trained):
     """What is read off a VAE on coins that it has not seen, beside what is read off any.
@@ -159,8 +173,8 @@ def read(vae: VAE, x: Tensor, bias: Tensor, trace: np.ndarray) -> Trained:
     return Trained(
         **vars(found),
         excess=found.nats + float(log_evidence(x).mean()),
-        probe_of_mean=explained(found.mu, bias),
-        probe_of_draw=explained(found.draw, bias),
+        probe_of_mean=probe(found.mu, bias),
+        probe_of_draw=probe(found.draw, bias),
         heads=x.sum(dim=1).long().cpu(),
     )
 

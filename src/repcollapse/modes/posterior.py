@@ -181,16 +181,6 @@ class Trained:
         return float(np.convolve(self.trace, np.full(window, 1 / window), mode="valid").max())
 
 
-def explained(z: Tensor, target: Tensor) -> float:
-    """Return R^2 of a linear regression on z (N, K), fitted on one half and read on the other."""
-    inputs = F.pad(z.double(), (0, 1), value=1.0)
-    half = len(z) // 2
-    weights = torch.linalg.lstsq(inputs[:half], target[:half, None].double()).solution
-    rest = target[half:].double()
-    left = (rest - (inputs[half:] @ weights)[:, 0]).square().mean()
-    return 1 - float(left / rest.var(correction=0))
-
-
 @torch.no_grad()
 def read(vae: VAE, x: Tensor, trace: np.ndarray) -> Trained:
     """Return what :class:`Trained` lists, of samples (N, T); four draws of each for the ELBO."""
