@@ -114,7 +114,9 @@ def test_the_last_quarter_moves_a_tenth_as_far() -> None:
 )
 def test_the_peak_is_of_ten_batches_or_of_all(trace: list[float], peak: float) -> None:
     nothing = torch.empty(0)
-    found = posterior.Trained(0.0, 0.0, np.array(trace), nothing, nothing, nothing)
+    found = posterior.Trained(
+        kl=0.0, nats=0.0, trace=np.array(trace), mu=nothing, log_var=nothing, draw=nothing
+    )
     assert found.peak == pytest.approx(peak)
     assert math.isnan(replace(found, trace=np.empty(0)).peak)
 

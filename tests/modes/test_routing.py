@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,10 +138,20 @@ def test_what_is_read_is_of_the_end_and_belongs_together():
 
 def test_the_instruments_at_their_limits():
     unseen, layer = draw_tokens(0)[1], SwitchLayer(16, 8)
-    each = torch.eye(8)[unseen.kind]
-    found = routing.Trained(layer, unseen, [], {}, each, 1.0)
-    assert found.agreement == pytest.approx(1) and found.entropy == pytest.approx(1, abs=5e-3)
-    one = routing.Trained(layer, unseen, [], {}, each[:1].expand(len(each), 8), 1.0)
+
+    def read(probabilities):
+        return routing.Trained(
+            layer=layer,
+            test=unseen,
+            losses=np.empty(0),
+            routes={},
+            probabilities=probabilities,
+            error=1.0,
+        )
+
+    each = read(torch.eye(8)[unseen.kind])
+    assert each.agreement == pytest.approx(1) and each.entropy == pytest.approx(1, abs=5e-3)
+    one = read(torch.eye(8)[0].expand(len(unseen.x), 8))
     assert (one.agreement, one.entropy, one.perplexity, one.used) == (0, 0, 1, 1)
 
 

@@ -147,7 +147,7 @@ def probe(z: Tensor, bias: Tensor) -> float:
     return regression_probe(z[:half], bias[:half], z[half:], bias[half:])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trained(posterior.Trained):
     """What is read off a VAE on coins that it has not seen, beside what is read off any.
 

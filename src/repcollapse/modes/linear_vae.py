@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse.checkups import gaussian_kl
+from repcollapse.modes.runs import minimise
 
 
 def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price: float) -> Tensor:
@@ -56,7 +56,7 @@ def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price
     return 0.5 * error + price * divergence
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LinearFit:
     """A fitted linear VAE beside its theory.
 
@@ -106,7 +106,7 @@ class LinearFit:
 
 
 def fit_linear(
-    covariance: Tensor, price: float, *, latents: int = 10, iterations: int = 400
+    covariance: Tensor, price: float, *, latents: int = 10, iterations: int = 300
 ) -> LinearFit:
     """Fit a linear VAE by L-BFGS in float64, from a random start of torch's global generator.
 
@@ -139,26 +139,17 @@ def fit_linear(
     price = _checks.number("price", price, above=0)
     size = len(covariance)
     latents = _checks.integer("latents", latents, at_least=1, at_most=size)
-    shapes = ((size, latents), (latents, size), (latents,))
-    counts = [math.prod(shape) for shape in shapes]
-
-    def parts(flat: Tensor) -> list[Tensor]:
-        return [one.view(shape) for one, shape in zip(flat.split(counts), shapes, strict=True)]
-
-    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
-        flat = torch.from_numpy(point).requires_grad_()
-        w, v, log_var = parts(flat)
-        loss = linear_loss(w, v, log_var, covariance, price)
-        (gradient,) = torch.autograd.grad(loss, flat)
-        return loss.item(), gradient.numpy()
-
-    start = torch.randn(sum(counts), dtype=torch.float64) / size**0.5
-    flat_enough = 1e-7 * covariance.diagonal().sum().item()
-    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0, "gtol": flat_enough}
-    end = minimize(
-        value_and_gradient, start.numpy(), jac=True, method="L-BFGS-B", options=options
-    ).x
-    w, v, log_var = parts(torch.from_numpy(end))
+    w, v, log_var = (
+        (torch.randn(shape, dtype=torch.float64) / size**0.5).requires_grad_()
+        for shape in ((size, latents), (latents, size), (latents,))
+    )
+    minimise(
+        lambda: linear_loss(w, v, log_var, covariance, price),
+        [w, v, log_var],
+        iterations=iterations,
+        gradient=1e-7 * covariance.diagonal().sum().item(),
+    )
+    w, v, log_var = w.detach(), v.detach(), log_var.detach()
     second_moment = ((v @ covariance) * v).sum(dim=1)
     kl = gaussian_kl(second_moment.sqrt(), log_var)
     return LinearFit(

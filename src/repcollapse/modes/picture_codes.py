@@ -25,7 +25,7 @@ from repcollapse.training import pick_device, seeded
 HIDDEN, LEARNING_RATE = 128, 3e-3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trained:
     """An autoencoder after training, read on pictures it has not seen.
 

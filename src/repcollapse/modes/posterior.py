@@ -148,7 +148,7 @@ def train_vae(
     return trace
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trained:
     """What is read off a trained VAE, on data that it has not seen.
 

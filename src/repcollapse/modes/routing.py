@@ -163,7 +163,7 @@ class Setting:
         _checks.integer("warm_up", self.warm_up, at_least=0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trained:
     """A layer after its training, read on tokens that it has not seen.
 
