@@ -54,6 +54,14 @@ def test_what_is_found_beside_leaves_notes_and_verdicts_out() -> None:
     assert Tally({"one": [DEAD, NOISY]}).found("one") == {NOISE: 1}
 
 
+def test_what_is_found_twice_in_an_answer_or_is_its_verdict_counts_once() -> None:
+    """Views and groups may each find noise, and a verdict may rest on two findings of its kind."""
+    twice, verdict = Said(HEALTHY, (NOISE, NOISE)), Said(COMPLETE, (COMPLETE, NOISE))
+    tally = Tally({"one": [twice, verdict, ALIVE]})
+    assert tally.found("one") == {NOISE: 2}
+    assert "Also found: noise in 2 of 3." in str(tally)
+
+
 def test_numbers_are_given_by_seed() -> None:
     other = Said(HEALTHY, metrics={"spread": 0.75})
     tally = Tally({"one": {100: ALIVE, 101: other}})

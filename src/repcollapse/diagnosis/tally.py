@@ -102,19 +102,14 @@ class Tally(Generic[T]):
         return _by_count(answer.verdict for answer in self.of(arm))
 
     def found(self, arm: str) -> Counter[str]:
-        """Return how often each collapse or warning was found beside the verdicts.
+        """Return in how many answers each collapse or warning was found beside their verdict.
 
         Raises
         ------
         ValueError
             For an arm that is not there.
         """
-        return _by_count(
-            finding.kind
-            for answer in self.of(arm)
-            for finding in answer.findings[1:]
-            if finding.severity in (COLLAPSE, WARNING)
-        )
+        return _by_count(kind for answer in self.of(arm) for kind in _beside(answer))
 
     def typical(self, arm: str) -> T:
         """Return the first answer whose verdict is the most frequent one.
@@ -230,6 +225,12 @@ def _by_count(kinds: Iterable[str]) -> Counter[str]:
 
 def _kinds(answer: Answer) -> set[str]:
     return {answer.verdict, *(finding.kind for finding in answer.findings)}
+
+
+def _beside(answer: Answer) -> list[str]:
+    """Return the kinds of collapse and warning beside the verdict, each once, in their order."""
+    kinds = (f.kind for f in answer.findings[1:] if f.severity in (COLLAPSE, WARNING))
+    return [kind for kind in dict.fromkeys(kinds) if kind != answer.verdict]
 
 
 def _listed(counts: Mapping[str, int], seeds: int) -> str:
