@@ -298,6 +298,15 @@ def test_a_file_keeps_its_permissions_and_a_link_stays_one(tmp_path):
     assert sorted(tmp_path.iterdir()) == [link, real]
 
 
+def test_what_others_may_not_read_they_may_not_read_while_it_is_written(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    path.chmod(0o600)
+    modes = []
+    write_whole(path, lambda file: modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode)))
+    assert modes == [0o600]
+
+
 def test_a_pipe_is_written_into(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

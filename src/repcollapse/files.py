@@ -199,11 +199,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     beside = path.with_name(HALVES.replace("*", secrets.token_hex(8)))
     try:
         with beside.open("xb") as file:
+            if path.exists():  # before anything is in it that others may not read
+                beside.chmod(stat.S_IMODE(path.stat().st_mode))
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            beside.chmod(stat.S_IMODE(path.stat().st_mode))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
