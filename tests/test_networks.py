@@ -301,8 +301,12 @@ def test_calibration_draws_no_pass_without_a_batch_norm_and_needs_one_with():
     drawn = iter([(torch.zeros(2, 3),)])
     calibrate_batch_norm(mlp([3, 4, 2], norm="layer"), drawn)
     assert len(list(drawn)) == 1
+    model = mlp([3, 4, 2])
+    model(torch.randn(16, 3) + 2)
+    before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="passes must hold at least one; got none"):
-        calibrate_batch_norm(mlp([3, 4, 2]), [])
+        calibrate_batch_norm(model, [])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_pass_that_fails_leaves_the_momentum_as_it_was():

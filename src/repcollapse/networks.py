@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -276,7 +276,7 @@ def calibrate_batch_norm(model: nn.Module, passes: Iterable[Sequence[Tensor]]) -
     Raises
     ------
     ValueError
-        Without a pass.
+        Without a pass; the model is then as it was.
 
     References
     ----------
@@ -292,23 +292,23 @@ def calibrate_batch_norm(model: nn.Module, passes: Iterable[Sequence[Tensor]]) -
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
+    drawn = iter(passes)
+    first = next(drawn, None)
+    if first is None:
+        raise ValueError("passes must hold at least one; got none")
     momenta, modes = [norm.momentum for norm in norms], [m.training for m in model.modules()]
     for norm in norms:
         norm.momentum = None  # a plain mean over the passes that follow
         norm.reset_running_stats()
-    any_passed = False
     try:
         model.train()
-        for arguments in passes:
+        for arguments in chain([first], drawn):
             model(*arguments)
-            any_passed = True
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, training in zip(model.modules(), modes, strict=True):
             module.training = training
-    if not any_passed:
-        raise ValueError("passes must hold at least one; got none")
 
 
 def check_target(objective: Any, stop_gradient: bool | None, momentum: float | None) -> None:
