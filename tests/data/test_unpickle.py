@@ -226,6 +226,21 @@ def test_outside_objects_are_refused(data: bytes, allowed: Mapping[str, Any]) ->
         read(data, allowed)
 
 
+def long_put(number: int) -> bytes:
+    return b"r" + struct.pack("<I", number)
+
+
+@pytest.mark.parametrize("put", [long_put(2**24), long_put(2**31), b"p16777216\n"])
+def test_a_few_bytes_cannot_ask_for_much_memory(put: bytes, allowed: Mapping[str, Any]) -> None:
+    with pytest.raises(RefusedError, match=r"file: refused: the pickle asks for .* in its memo"):
+        read(b"\x80\x02]" + put + b".", allowed)
+
+
+@pytest.mark.parametrize("put", [long_put(5), b"p5\n", b"q\x05"])
+def test_what_is_remembered_is_handed_out(put: bytes, allowed: Mapping[str, Any]) -> None:
+    assert read(b"\x80\x02(]" + put + b"h\x05l.", allowed) == [[], []]
+
+
 BYTES = python_batch(*arrays(seed=0))
 FLOATS = array(np.arange(12, dtype="<f4").reshape(3, 4), b"f4", b"<")
 

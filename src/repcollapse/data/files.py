@@ -30,8 +30,8 @@ FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/m
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_ARCHIVE_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
-# md5 is what the authors publish. It guards against damage; that a reader cannot be harmed by a
-# forged file is the business of the parsers, none of which runs what it reads.
+# md5 is what the authors publish. It guards against damage, not against forgery: that nothing of a
+# forged file is run is the business of the parsers.
 FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",

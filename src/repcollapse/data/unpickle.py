@@ -11,6 +11,7 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import pickletools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ import numpy as np
 
 # Unsigned bytes, and integers and floats of four bytes with the little end first.
 _TYPES = {code: np.dtype(f"<{code.decode()}") for code in (b"u1", b"i4", b"f4")}
+
+# What puts an object into the memo under a number of the file's choice; MEMOIZE counts on.
+REMEMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class RefusedError(ValueError):
@@ -30,7 +34,7 @@ def loads(data: bytes, *, source: str, format: str, allowed: Mapping[str, Any]) 
     Parameters
     ----------
     data
-        The pickle, of any protocol.
+        The pickle, of any protocol; the byte strings of protocol 0 in ASCII.
     source
         The file's name, for error messages.
     format
@@ -44,8 +48,8 @@ def loads(data: bytes, *, source: str, format: str, allowed: Mapping[str, Any]) 
     Raises
     ------
     RefusedError
-        Where the pickle asks for another name or an outside object, or for something that a
-        stand-in refuses. It is a ValueError.
+        Where the pickle asks for another name or an outside object, for more places to remember
+        objects in than it has bytes, or for something that a stand-in refuses. It is a ValueError.
     ValueError
         Where the pickle is damaged.
 
@@ -63,6 +67,7 @@ file of CIFAR-10 needs only numpy.core.multiarray._reconstruct, numpy.ndarray, n
     # number is handed out without asking: nothing may be there, and nothing of ours left there.
     copyreg.clear_extension_cache()
     try:
+        _require_small_memo(data)
         return _Unpickler(data, format, allowed).load()
     except RefusedError as error:
         raise RefusedError(f"{source}: refused: {error}") from None
@@ -73,6 +78,19 @@ file of CIFAR-10 needs only numpy.core.multiarray._reconstruct, numpy.ndarray, n
         ) from error
     finally:
         copyreg.clear_extension_cache()
+
+
+def _require_small_memo(data: bytes) -> None:
+    """Refuse a pickle that remembers an object under a number larger than its bytes can count to.
+
+    The unpickler makes room for all smaller numbers, so that nine bytes could take all memory.
+    """
+    for opcode, number, _ in pickletools.genops(data):
+        if opcode.name in REMEMBERING and (number or 0) > len(data):
+            raise RefusedError(
+                f"the pickle asks for {number} places in its memo; it may ask for {len(data)}, "
+                "one for each of its bytes"
+            )
 
 
 class _Unpickler(pickle.Unpickler):

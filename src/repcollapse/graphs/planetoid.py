@@ -18,9 +18,9 @@ from repcollapse.graphs.graph import Graph
 
 PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph")
 VALIDATION = 500  # the nodes after the labelled ones, as Planetoid's users have it
-MOST = (
-    100_000_000  # entries of a matrix: a file of a few bytes must not ask for all memory there is
-)
+# Entries of a matrix, 400 MB. A file has only those that are not zero: without a limit, one matrix
+# of a few bytes could ask for any amount.
+MOST = 100_000_000
 
 
 def loads(data: bytes, *, source: str) -> Any:
