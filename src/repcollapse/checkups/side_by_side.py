@@ -9,7 +9,10 @@ from repcollapse.diagnosis.tally import Tally
 
 
 class Checkups(Tally[Checkup]):
-    """Checkups by arm and seed. Printed, it says for each arm what was found how often."""
+    """Checkups by arm and seed. Printed, it says for each arm what was found how often.
+
+    What can be asked of them is in :class:`~repcollapse.diagnosis.Tally`.
+    """
 
 
 def side_by_side(checkups: Mapping[str, Mapping[int, Checkup] | Iterable[Checkup]]) -> Checkups:

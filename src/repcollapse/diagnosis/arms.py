@@ -10,6 +10,8 @@ from repcollapse.diagnosis.tally import Tally
 class Arms(Tally[Diagnosis]):
     """Diagnoses by arm and seed. Printed, it says for each arm what was found how often.
 
+    What can be asked of them is in :class:`Tally`.
+
     Examples
     --------
     >>> import torch
