@@ -10,7 +10,14 @@ import torch
 
 from repcollapse.checkups import gap as gaps
 from repcollapse.checkups import modality_gap
-from repcollapse.checkups.gap import BEYOND_COIN, MIN_PAIRS, TWO_HUMPS, recall, separability
+from repcollapse.checkups.gap import (
+    BEYOND_COIN,
+    MIN_PAIRS,
+    TWO_HUMPS,
+    centroid_gap,
+    recall,
+    separability,
+)
 from repcollapse.diagnostics import linear_probe
 
 
@@ -38,6 +45,16 @@ def test_the_gap_of_two_parallel_circles_of_the_sphere(angle):
     assert found["mean_share_a"] == pytest.approx(math.sin(angle) ** 2, abs=1e-12)
     assert found["separability"] == 1
     assert found["recall"] == found["recall_centred"] == 1
+
+
+def test_the_gap_is_that_of_the_rows_as_they_are():
+    a, b = rows(30, 5), 3 * rows(30, 5, seed=1)
+    means = [[sum(column) / 30 for column in zip(*z.tolist(), strict=True)] for z in (a, b)]
+    assert centroid_gap(a, b) == pytest.approx(math.dist(*means))
+    unit = [torch.nn.functional.normalize(z, dim=1) for z in (a, b)]
+    assert modality_gap(a, b).metrics["gap"] == pytest.approx(centroid_gap(*unit))
+    single = a.float(), b.float()
+    assert centroid_gap(*single) == centroid_gap(*(z.double() for z in single))
 
 
 def test_the_share_is_one_over_n_on_average_when_a_coin_deals_the_pairs():
@@ -155,7 +172,7 @@ def test_every_row_is_asked_of_a_reader_that_has_not_seen_its_pair():
     assert separability(a, b) == pytest.approx(right / 62)
 
 
-@pytest.mark.parametrize("measure", [recall, separability])
+@pytest.mark.parametrize("measure", [centroid_gap, recall, separability])
 def test_the_measures_alone_refuse_what_are_no_pairs(measure):
     with pytest.raises(ValueError, match="a and b must have the same shape"):
         measure(torch.ones(4, 3), torch.ones(5, 3))

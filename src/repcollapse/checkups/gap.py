@@ -91,7 +91,7 @@ def modality_gap(a: ArrayLike, b: ArrayLike) -> Checkup:
     if len(a) < MIN_PAIRS:
         raise ValueError(f"a and b need at least {MIN_PAIRS} rows; got {len(a)}")
     u, v = _unit("a", a), _unit("b", b)
-    gap = float((u.mean(dim=0) - v.mean(dim=0)).norm())
+    gap = centroid_gap(u, v)
     apart = alignment(u, v)
     metrics = {
         "gap": gap,
@@ -122,6 +122,42 @@ def _finding(said: str, metrics: dict[str, float]) -> Finding:
         metrics["separability"],
         reference=TWO_HUMPS,
     )
+
+
+def centroid_gap(a: ArrayLike, b: ArrayLike) -> float:
+    r"""Return the distance between the centroids of two towers.
+
+    .. math:: \left\lVert \frac1N \sum_i a_i - \frac1N \sum_i b_i \right\rVert
+
+    Parameters
+    ----------
+    a, b
+        Embeddings of both towers, shape (N, D), row i of both from one pair, N >= 2. They are taken
+        as they are; the literature has unit rows.
+
+    Returns
+    -------
+    float
+        In [0, inf), of unit rows in [0, 2]. Where each tower is one point it is the distance of the
+        two, 0 where they are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings other than these.
+
+    References
+    ----------
+    Liang et al. 2022, "Mind the gap", section 4.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> centroid_gap(torch.ones(4, 1), -torch.ones(4, 1))
+    2.0
+    """
+    a, b = _checks.as_matrix_pair("a", a, "b", b)
+    return float((as_double(a).mean(dim=0) - as_double(b).mean(dim=0)).norm())
 
 
 def separability(a: ArrayLike, b: ArrayLike) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.gap import modality_gap
+from repcollapse.checkups.gap import centroid_gap, modality_gap
 from repcollapse.diagnostics import resolution_probe
 
 
@@ -42,10 +42,7 @@ class Trained:
     @cached_property
     def gaps(self) -> dict[int, float]:
         """By step, the distance between the centroids."""
-        return {
-            step: float((u.double().mean(dim=0) - v.double().mean(dim=0)).norm())
-            for step, (u, v) in self.rows.items()
-        }
+        return {step: centroid_gap(u, v) for step, (u, v) in self.rows.items()}
 
     @property
     def history(self) -> pd.DataFrame:
