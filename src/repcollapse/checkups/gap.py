@@ -161,10 +161,15 @@ def centroid_gap(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def separability(a: ArrayLike, b: ArrayLike) -> float:
-    """Return how many rows a linear reader gives to the right tower.
+    r"""Return how many rows a linear reader gives to the right tower.
 
     Logistic regression on standardised features, fitted on every second pair and asked about the
-    others, and the same in turn. Both rows of a pair are on one side.
+    others, and the same in turn. Both rows of a pair are on one side. With :math:`s_i` the log odds
+    of the second tower by the reader that was not fitted on pair i,
+
+    .. math::
+
+        \frac{1}{2N} \sum_i \left(\left[s_i(a_i) \le 0\right] + \left[s_i(b_i) > 0\right]\right)
 
     Parameters
     ----------
@@ -232,6 +237,11 @@ def recall(a: ArrayLike, b: ArrayLike) -> float:
     ------
     TypeError, ValueError
         For embeddings other than these.
+
+    References
+    ----------
+    Hodosh, Young & Hockenmaier 2013, "Framing image description as a ranking task", for recall at
+    1, there each way by itself.
 
     Examples
     --------

@@ -228,6 +228,11 @@ def linear_map(z: ArrayLike, y: ArrayLike) -> LinearMap:
     TypeError, ValueError
         For embeddings or values other than these.
 
+    References
+    ----------
+    Penrose 1956, "On best approximate solutions of linear matrix equations", for the smallest of
+    several.
+
     Examples
     --------
     >>> import torch
@@ -277,6 +282,12 @@ def regression_probe(
     TypeError, ValueError
         For embeddings or values other than these, or test values all equal to the mean of those of
         training, of which nothing can be explained.
+
+    References
+    ----------
+    Campbell & Thompson 2008, "Predicting excess stock returns out of sample", for a share of unseen
+    values that is held against the mean of those seen; Alain & Bengio 2017, "Understanding
+    intermediate layers using linear classifier probes", for linear readers.
 
     Examples
     --------

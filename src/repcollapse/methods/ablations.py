@@ -82,6 +82,11 @@ def nt_xent_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
     TypeError, ValueError
         For embeddings other than these.
 
+    References
+    ----------
+    Chen et al. 2020, "A simple framework for contrastive learning of visual representations", for
+    NT-Xent.
+
     Examples
     --------
     >>> import torch
@@ -92,7 +97,9 @@ def nt_xent_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
 
 
 def spectral_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
-    r"""Return the spectral contrastive loss without its repulsion, as its terms have it.
+    r"""Return the spectral contrastive loss without its repulsion.
+
+    .. math:: -\frac{2}{N} \sum_i {z^a_i}^\top z^b_i
 
     Parameters
     ----------
@@ -103,12 +110,18 @@ def spectral_attraction(z_a: Tensor, z_b: Tensor) -> Tensor:
     -------
     Tensor
         The attraction of :func:`repcollapse.objectives.spectral_contrastive_terms`, a scalar that
-        has no least value: embeddings grow without end.
+        has no least value: embeddings grow without end. At complete collapse to a vector of squared
+        length r it is -2r.
 
     Raises
     ------
     TypeError, ValueError
         For embeddings other than these.
+
+    References
+    ----------
+    HaoChen, Wei, Gaidon & Ma 2021, "Provable guarantees for self-supervised deep learning with
+    spectral contrastive loss".
 
     Examples
     --------
