@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from functools import partial
@@ -85,6 +86,25 @@ def test_the_weight_may_follow_the_training() -> None:
     vae = VAE(6, 1, Running(hidden=4))
     train_vae(vae, lambda: toss(4, 6)[0], Setting(weight=weight), steps=8, lr=4e-2)
     assert asked == [step / 8 for step in range(8)]
+
+
+def test_a_decoder_rests_in_the_steps_in_which_a_batch_says_so() -> None:
+    torch.manual_seed(0)
+    vae = VAE(6, 1, Running(hidden=4))
+    places: list[list[torch.Tensor]] = []
+    moving = [True, False, False, False, True, False, True, True]
+
+    def batch() -> torch.Tensor:
+        vae.decoder.requires_grad_(moving[len(places)])
+        places.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in parts])
+        return toss(4, 6)[0]
+
+    parts = (vae.decoder, vae.encoder)
+    train_vae(vae, batch, Setting(), steps=8, lr=4e-2)
+    places.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in parts])
+    steps = list(itertools.pairwise(places))
+    assert [not torch.equal(old[0], new[0]) for old, new in steps] == moving
+    assert all(not torch.equal(old[1], new[1]) for old, new in steps)
 
 
 def test_the_last_quarter_moves_a_tenth_as_far() -> None:

@@ -115,7 +115,8 @@ def train_vae(
     vae
         The model; what it draws comes from torch's global generators.
     batch
-        Draws a batch, shape (N, T).
+        Draws a batch, shape (N, T). It is called once a step, before the model is, so that it may
+        say what rests in this step: what requires no gradient does.
     setting
         How; `blind` and `variance` are the model's, and change nothing here.
     steps, lr
