@@ -11,7 +11,7 @@ import torch
 
 from repcollapse.modes import coins
 from repcollapse.modes.coins import Running
-from repcollapse.modes.posterior import VAE, Setting
+from repcollapse.modes.posterior import VAE, Setting, train_vae
 
 
 def test_probabilities_of_tosses_sum_to_one_and_are_laplaces() -> None:
@@ -79,6 +79,15 @@ def test_a_probe_is_one_for_a_copy_and_about_zero_for_noise() -> None:
     target = torch.rand(2000)
     assert coins.probe(3 * target[:, None] - 1, target) == pytest.approx(1)
     assert coins.probe(torch.randn(2000, 1), target) == pytest.approx(0, abs=0.02)
+
+
+def test_steps_that_are_no_count_are_refused() -> None:
+    vae = VAE(6, 1, Running())
+    for steps, error in ((-1, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="steps must be"):
+            coins.train(Setting(), 0, steps=steps)
+        with pytest.raises(error, match="steps must be"):
+            train_vae(vae, lambda: coins.toss(4, 6)[0], Setting(), steps=steps, lr=1e-3)
 
 
 def test_coins_without_tosses_are_refused() -> None:

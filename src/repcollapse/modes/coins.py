@@ -212,6 +212,7 @@ def train(
     >>> found.mu.shape, found.trace.shape
     (torch.Size([4000, 1]), (2,))
     """
+    steps = _checks.integer("steps", steps, at_least=0)
     tosses = _checks.integer("tosses", tosses, at_least=1)
     place = pick_device(device)
     with seeded(seed, place):

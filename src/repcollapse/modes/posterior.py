@@ -132,6 +132,7 @@ def train_vae(
     TypeError, ValueError
         For steps other than a count.
     """
+    steps = _checks.integer("steps", steps, at_least=0)
     trace = np.empty(steps)
     adam = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
     early = steps - steps // 4
