@@ -71,3 +71,10 @@ def test_l2_init_pulls_to_the_beginning_and_infer_to_scaled_heads() -> None:
     expected = learner.INFER * (9 * heads(now)).square().mean()  # heads against ten times them
     assert kept(now).item() == pytest.approx(expected.item(), rel=1e-4)
     assert learner.penalty("ReDo", model, heads, x)(hidden).item() == 0
+
+
+def test_a_pull_of_no_arm_is_refused() -> None:
+    model, _, x = trained()
+    heads = torch.nn.Linear(learner.WIDTH, learner.HEADS, bias=False)
+    with pytest.raises(ValueError, match=r"arm must be one of .*; got 'L2 init'"):
+        learner.penalty("L2 init", model, heads, x)

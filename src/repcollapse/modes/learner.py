@@ -12,9 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
+from repcollapse import _checks
 from repcollapse.checkups import unit_scores
 from repcollapse.networks import mlp
 
+ARMS = (
+    *("Adam alone", "ReDo", "LayerNorm", "L2 Init", "LayerNorm + L2 Init"),
+    *("shrink and perturb", "InFeR", "drawn anew"),
+)
 CLASSES, WIDTH = 10, 64
 RECYCLED = 0.1  # the score up to which a unit is recycled
 L2 = 1e-3
@@ -61,9 +66,24 @@ def recycle(model: Learner, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
     x
         Inputs by which units are scored, shape (N, inputs).
 
+    Returns
+    -------
+    int
+        From 0 to 128, the units of both layers.
+
     References
     ----------
     Sokar et al. 2023, algorithm 1.
+
+    Examples
+    --------
+    >>> model, x = Learner(4), torch.ones(5, 4)
+    >>> adam = torch.optim.Adam(model.parameters())
+    >>> model(x).sum().backward()
+    >>> adam.step()
+    >>> _ = nn.init.constant_(model.linear[0].bias, -100.0)  # no unit of the first layer answers
+    >>> recycle(model, adam, x) >= WIDTH
+    True
     """
     with torch.no_grad():
         layers, recycled = model.linear, 0
@@ -94,6 +114,14 @@ def fresh_start(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float
     References
     ----------
     Ash & Adams 2020, "On warm-starting neural network training", section 4.
+
+    Examples
+    --------
+    >>> model = Learner(4)
+    >>> before = model.linear[0].weight.clone()
+    >>> fresh_start(model, torch.optim.Adam(model.parameters()), kept=1.0)
+    >>> torch.equal(model.linear[0].weight, before)
+    True
     """
     inputs, place = model.linear[0].in_features, model.linear[0].weight.device
     norm = "layer" if any(isinstance(layer, nn.LayerNorm) for layer in model.body) else "none"
@@ -114,16 +142,34 @@ def penalty(arm: str, model: Learner, heads: nn.Linear, x: Tensor) -> Callable[[
     Parameters
     ----------
     arm
-        One of :data:`repcollapse.modes.plasticity.ARMS`.
+        One of `ARMS`.
     model, heads
         The network, and InFeR's linear heads on its second layer, which learn with it.
     x
         The inputs, shape (N, inputs).
 
+    Returns
+    -------
+    Callable
+        From h, shape (N, 64), to a scalar of at least 0. L2 Init's is 0 at this call.
+
+    Raises
+    ------
+    ValueError
+        For any other arm.
+
     References
     ----------
     Kumar et al. 2023, equation 1; Lyle et al. 2022, section 4.
+
+    Examples
+    --------
+    >>> model, heads, x = Learner(4), nn.Linear(WIDTH, HEADS), torch.ones(5, 4)
+    >>> h = model.hidden(x)[-1]
+    >>> [penalty(arm, model, heads, x)(h).item() for arm in ("L2 Init", "Adam alone")]
+    [0.0, 0.0]
     """
+    _checks.choice("arm", arm, ARMS)
     if "L2 Init" in arm:
         weights = list(model.parameters())
         origin = parameters_to_vector(weights).detach().clone()

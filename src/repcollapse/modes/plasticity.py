@@ -20,6 +20,7 @@ from repcollapse.checkups import dormant_share
 from repcollapse.data import stream
 from repcollapse.diagnostics import effective_rank
 from repcollapse.modes.learner import (
+    ARMS,
     CLASSES,
     HEADS,
     WIDTH,
@@ -35,10 +36,6 @@ from repcollapse.training import pick_device
 IMAGES, TASKS, LR = 300, 14, 5e-3
 REDO_EVERY, SHRINK = 40, 0.4  # steps between two recyclings; what is kept of weights
 LATE = 5  # tasks at the end of the stream, whose mean says what can still be learnt
-ARMS = (
-    *("Adam alone", "ReDo", "LayerNorm", "L2 Init", "LayerNorm + L2 Init"),
-    *("shrink and perturb", "InFeR", "drawn anew"),
-)
 
 
 @dataclass(frozen=True, eq=False)
