@@ -77,6 +77,13 @@ def test_the_balance_loss_can_be_less_than_one(experts):
     assert float(balance_loss(p, route)) == pytest.approx(experts / used / (experts - used + 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_load_is_as_exact_as_the_probabilities(dtype):
+    route = torch.tensor([0, 0, 1])
+    p = torch.tensor([[1.0, 0.0]] * 3, dtype=dtype)
+    assert balance_loss(p, route) == 2 * (torch.tensor(2, dtype=dtype) / 3)
+
+
 def test_the_load_is_a_constant_to_the_gradient():
     p = torch.tensor([[0.6, 0.4], [0.7, 0.3]], requires_grad=True)
     balance_loss(p, p.argmax(dim=1)).backward()

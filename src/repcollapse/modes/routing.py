@@ -63,8 +63,8 @@ def balance_loss(probabilities: Tensor, route: Tensor) -> Tensor:
     """
     p = _checks.as_matrix("probabilities", probabilities, min_rows=1, finite=False)
     route = _checks.as_labels("route", route, len(p))
-    load = route.bincount(minlength=p.shape[1]) / len(p)
-    return p.shape[1] * (load.to(p) * p.mean(dim=0)).sum()
+    load = (route.bincount(minlength=p.shape[1]).double() / len(p)).to(p)
+    return p.shape[1] * (load * p.mean(dim=0)).sum()
 
 
 class SwitchLayer(nn.Module):
