@@ -144,5 +144,7 @@ def test_a_minimum_needs_float64_and_finite_values() -> None:
     with pytest.raises(TypeError, match=r"parameters must be .*; got \[\]"):
         minimise(single.sum, [], iterations=5, gradient=0.0)
     double = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="parameters must require a gradient"):
+        minimise(double.sum, [double, double.detach()], iterations=5, gradient=0.0)
     with pytest.raises(FloatingPointError, match="loss must stay finite; it is nan"):
         minimise(lambda: (double - 2).sqrt().sum(), [double], iterations=5, gradient=0.0)

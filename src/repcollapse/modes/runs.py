@@ -233,9 +233,10 @@ def minimise(
     gradient: float,
     memory: int = 10,
 ) -> float:
-    """Move parameters to a minimum of a loss without chance in it, and return the loss there.
+    """Move parameters towards a minimum of a loss without chance in it, and return the loss there.
 
-    By L-BFGS, in float64.
+    By L-BFGS, in float64. It ends at a minimum or after so many iterations, and does not say which:
+    whoever needs to know looks at the gradient.
 
     Parameters
     ----------
@@ -244,7 +245,8 @@ def minimise(
     parameters
         Tensors on the CPU, float64, that require a gradient; moved in place.
     iterations
-        At most so many, >= 1.
+        At most so many, >= 1; fewer where they take more than twice as many evaluations of the
+        loss.
     gradient
         >= 0: it ends where no derivative is larger.
     memory
@@ -276,6 +278,9 @@ def minimise(
     dtypes = [parameter.dtype for parameter in parameters]
     if not dtypes or set(dtypes) != {torch.float64}:
         raise TypeError(f"parameters must be one tensor or more of float64; got {dtypes}")
+    if not all(parameter.requires_grad for parameter in parameters):
+        needs = [parameter.requires_grad for parameter in parameters]
+        raise ValueError(f"parameters must require a gradient; got requires_grad {needs}")
 
     def move_to(point: np.ndarray) -> None:
         torch.nn.utils.vector_to_parameters(torch.from_numpy(point), parameters)
