@@ -33,6 +33,10 @@ def cosine_to_mean(words: Tensor) -> Tensor:
     TypeError, ValueError
         For words other than these.
 
+    References
+    ----------
+    Mu & Viswanath 2018, "All-but-the-top", section 2, for the mean that words have in common.
+
     Examples
     --------
     >>> cosine_to_mean(torch.tensor([[1.0, 1.0], [1.0, -1.0], [2.0, 0.0]])).round(decimals=4)
@@ -157,10 +161,16 @@ def all_but_the_top(words: Tensor, directions: int = 0) -> Tensor:
 
 
 def closeness(words: Tensor, pairs: list[tuple[int, int]], seed: int) -> float:
-    """Return how often a pair of words is closer, by cosine, than a random one.
+    r"""Return how often a pair of words is closer, by cosine, than a random one.
 
-    It is the area under the curve of telling the pairs from 2000 random ones of two different
-    words each, drawn from all but the unknown word. Equally close counts half.
+    .. math::
+
+        \frac{1}{P Q} \sum_{p, q} \left(
+            \left[s_p > s_q\right] + \tfrac12 \left[s_p = s_q\right] \right)
+
+    over the cosines :math:`s_p` of the P pairs and :math:`s_q` of the Q random ones: the area under
+    the curve of telling the one from the other. Random are up to 2000 pairs, drawn from all but the
+    unknown word; those that got one word twice are left out.
 
     Parameters
     ----------
@@ -181,6 +191,11 @@ def closeness(words: Tensor, pairs: list[tuple[int, int]], seed: int) -> float:
     ------
     TypeError, ValueError
         For words or a seed other than these, or without a pair.
+
+    References
+    ----------
+    Mann & Whitney 1947, "On a test of whether one of two random variables is stochastically larger
+    than the other", over the product of the two numbers.
 
     Examples
     --------
