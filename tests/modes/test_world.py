@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from repcollapse.modes import world
+from repcollapse.modes import ball, world
 from repcollapse.modes.runs import once
 
 
@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def shown() -> tuple[torch.Tensor, torch.Tensor]:
-    shot = world.film(64, 3, generator())
+    shot = ball.film(64, 3, generator())
     return shot.seen(1), shot.seen(2)
 
 
@@ -90,7 +90,7 @@ def test_a_dead_model_predicts_the_mean_and_tells_nothing() -> None:
     model = world.WorldModel()
     for weight in model.parameters():
         weight.data.zero_()
-    taken, judged = (world.film(50, 3, generator(k)) for k in (0, 1))
+    taken, judged = (ball.film(50, 3, generator(k)) for k in (0, 1))
     found = world.read(model, taken, judged)
     assert (found["variance"], found["missed"], found["error"]) == (0, 0, 1)
     assert (found["position"], found["velocity"]) == (0, 0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repcollapse import _checks
-from repcollapse.checkups.layers import layer_residuals
+from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.modes.attention import Layer, Wiring, states
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repcollapse import _checks
-from repcollapse.checkups.layers import layer_residuals
+from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.data import stream
 from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.attention import Wiring
