@@ -168,7 +168,28 @@ class Trained(posterior.Trained):
 
 
 def read(vae: VAE, x: Tensor, bias: Tensor, trace: np.ndarray) -> Trained:
-    """Return what :class:`Trained` lists, on tosses (N, T) of coins of a known bias (N,)."""
+    """Return what :class:`Trained` lists, of tosses of coins of a known bias.
+
+    Parameters
+    ----------
+    vae, trace
+        As in :func:`repcollapse.modes.posterior.read`.
+    x
+        Tosses, 0 or 1, shape (N, T), where the model is.
+    bias
+        Of each coin, shape (N,), on the CPU; one half fits the probes, the other is read.
+
+    Returns
+    -------
+    Trained
+        All on the CPU. At complete collapse the probes read about 0.
+
+    Examples
+    --------
+    >>> found = read(VAE(6, 1, Running()), *toss(40, 6), np.empty(0))
+    >>> tuple(found.heads.shape), found.probe_of_mean <= 1
+    ((40,), True)
+    """
     found = posterior.read(vae, x, trace)
     return Trained(
         **vars(found),

@@ -142,6 +142,11 @@ def train(
     device
         "auto" or a torch device.
 
+    Returns
+    -------
+    Trained
+        Read on the test text, all on the CPU.
+
     Raises
     ------
     TypeError, ValueError

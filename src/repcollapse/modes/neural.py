@@ -107,6 +107,11 @@ def train(
     device
         Where it is trained: "auto", "cpu" or "cuda".
 
+    Returns
+    -------
+    Trained
+        Features, heads and what they were told, all on the CPU.
+
     Raises
     ------
     TypeError, ValueError

@@ -116,6 +116,11 @@ def train(
     batch, lr
         Pictures a step, >= 1, and the learning rate, > 0.
 
+    Returns
+    -------
+    Trained
+        Read on the test pictures, all on the CPU.
+
     Raises
     ------
     TypeError, ValueError

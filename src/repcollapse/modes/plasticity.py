@@ -123,6 +123,11 @@ def train(
     dataset, device
         As in :func:`repcollapse.data.load`; "auto" or a torch device.
 
+    Returns
+    -------
+    Trained
+        A row of the history for each of fourteen tasks; activations on the CPU.
+
     Raises
     ------
     TypeError, ValueError

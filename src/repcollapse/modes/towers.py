@@ -122,6 +122,11 @@ def train(
     device
         Where they are trained: "auto", "cpu" or "cuda".
 
+    Returns
+    -------
+    Trained
+        Read on the test pairs, all on the CPU.
+
     Raises
     ------
     TypeError, ValueError

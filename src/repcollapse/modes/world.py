@@ -188,6 +188,11 @@ def train(
     device
         "auto" or a torch device.
 
+    Returns
+    -------
+    Trained
+        Read on films of its own, all on the CPU.
+
     Raises
     ------
     TypeError, ValueError
@@ -232,10 +237,29 @@ def train(
 
 @torch.no_grad()
 def read(model: WorldModel, taken: Film, judged: Film) -> dict[str, float]:
-    """Return the readings of a model, as in :class:`Trained`: fitted on one film, of the other.
+    """Return the readings of a model, as in :class:`Trained`: fitted on some films, of others.
 
-    At exact collapse the variance is 0, and the error over it 1, or infinite where the constant is
-    missed.
+    Parameters
+    ----------
+    model
+        Where it is, the films are brought.
+    taken, judged
+        Films of three frames or more: the first of `taken` fit the probes, all of `judged` are
+        read.
+
+    Returns
+    -------
+    dict
+        "variance", "missed", "error" and "rank", each at least 0; "position" and "velocity", each
+        at most 1. At exact collapse the variance is 0, and the error over it 1, or infinite where
+        the constant is missed.
+
+    Examples
+    --------
+    >>> shots = [film(50, 3, torch.Generator().manual_seed(k)) for k in (0, 1)]
+    >>> found = read(WorldModel(), *shots)
+    >>> list(found)[:4], found["position"] <= 1
+    (['variance', 'missed', 'error', 'rank'], True)
     """
     place = next(model.parameters()).device
     z, z_then = (model.encoder(judged.seen(t).to(place)) for t in (1, 2))
