@@ -55,6 +55,20 @@ def test_the_limit_is_half_of_what_there_is_to_tell(reference: float | None) -> 
     assert posterior_kl(*signs(1.01 * limit), reference=reference).verdict == "healthy"
 
 
+def test_what_there_is_to_tell_is_named_only_where_it_was_given() -> None:
+    full, empty = signs(2.0), signs(0.1)
+    assert posterior_kl(*full, reference=1.36).summary.endswith("; there are 1.36 nats to be told.")
+    assert "at most 7% of the 1.36 nats" in posterior_kl(*empty, reference=1.36).sentence
+    assert posterior_kl(*full).summary.endswith(
+        "what there is to tell was not given; below half a bit (0.35 nats) would be called a "
+        "collapse."
+    )
+    assert posterior_kl(*empty).sentence == (
+        "The posterior is 0.100 nats from the prior, less than half a bit (0.35 nats); what there "
+        "is to tell was not given."
+    )
+
+
 def test_the_limit_is_on_the_sum_over_latents() -> None:
     assert posterior_kl(*signs(0.1, latents=3)).verdict == "posterior-collapse"
     assert posterior_kl(*signs(0.1, latents=4)).verdict == "healthy"

@@ -37,6 +37,16 @@ def test_the_share_is_that_of_the_silent(silent: int, share: float) -> None:
     assert checkup.verdict == ("dormant-units" if share >= MOST else "healthy")
 
 
+@pytest.mark.parametrize(
+    ("silent", "start"),
+    [(0, "No unit of 40 is dormant"), (1, "1 of 40 units is dormant"), (3, "3 of 40 units are")],
+)
+def test_the_summary_counts_in_words(silent: int, start: str) -> None:
+    summary = dormant_share(layer(silent=silent)).summary
+    assert summary.startswith(start)
+    assert summary.endswith("at most 0.025 of the layer's mean.")
+
+
 def test_a_unit_counts_up_to_the_threshold() -> None:
     h = torch.ones(10, 100)
     h[:, 0] = TAU * 0.99

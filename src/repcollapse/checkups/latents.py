@@ -131,18 +131,24 @@ def posterior_kl(mu: Any, log_var: Any, *, reference: float | None = None) -> Ch
         "active_units": float((means.double().var(dim=0) > 0.01).sum()),
         "reference": worth,
     }
-    told = f"{worth:.2f} nats" + (" (one bit)" if reference is None else "")
+    least = LEAST_SHARE * worth
+    if reference is None:
+        half_a_bit = f"half a bit ({least:.2f} nats)"
+        told = f"what there is to tell was not given; below {half_a_bit} would be called a collapse"
+        missed = f"less than {half_a_bit}; what there is to tell was not given"
+    else:
+        told = f"there are {worth:.2f} nats to be told"
+        missed = (
+            f"so that the latents hold at most {total / worth:.0%} of the {worth:.2f} nats there "
+            "are to be told"
+        )
     summary = (
         f"The posterior costs {total:.2f} nats in {latents} latent{'s' * (latents > 1)}, of which "
-        f"{idle} carry less than {IDLE_BELOW} each; there are {told} to be told."
+        f"{idle} carry less than {IDLE_BELOW} each; {told}."
     )
-    if total < LEAST_SHARE * worth:
-        sentence = (
-            f"The posterior is {total:.3f} nats from the prior, so that the latents hold at most "
-            f"{total / worth:.0%} of the {told} there are to be told."
-        )
-        kind, measure, value = POSTERIOR, "kl", total
-        limit = LEAST_SHARE * worth
+    if total < least:
+        sentence = f"The posterior is {total:.3f} nats from the prior, {missed}."
+        kind, measure, value, limit = POSTERIOR, "kl", total, least
     elif idle:
         sentence = (
             f"{idle} of {latents} latents carry less than {IDLE_BELOW} nats each; the others carry "

@@ -120,9 +120,10 @@ def dormant_share(activations: ArrayLike | Mapping[str, ArrayLike], *, tau: floa
     if list(layers) != [""]:
         shares = {name: float(found.double().mean()) for name, found in dormant.items()}
         metrics |= {f"dormant_share:{name}": share for name, share in shares.items()}
-    summary = (
-        f"{silent} of {units} units are dormant: they answer at most {tau:g} of their layer's mean."
-    )
+    who = f"{silent} of {units} units {'is' if silent == 1 else 'are'}"
+    if not silent:
+        who = f"No unit of {units} is"
+    summary = f"{who} dormant, which is to answer at most {tau:g} of the layer's mean."
     worst = max(metrics, key=lambda name: metrics[name])
     if metrics[worst] < MOST:
         return Checkup(summary, metrics)
