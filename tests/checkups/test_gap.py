@@ -193,6 +193,7 @@ def test_the_finding_names_the_chapter_and_the_limit():
     assert finding.page == "25_modality_gap"
     assert (finding.severity, finding.reference) == ("warning", TWO_HUMPS)
     assert "0.96 apart" in finding.sentence
+    assert "the square of that is 100% of the mean squared distance" in finding.sentence
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,9 @@ def modality_gap(a: ArrayLike, b: ArrayLike) -> Checkup:
     }
     said = (
         f"The towers' centroids are {gap:.2f} apart ({metrics['coin_gap']:.2f} if a coin dealt "
-        f"each pair to the towers), {metrics['gap_share']:.0%} of what separates a pair; a linear "
-        f"reader tells the tower of {metrics['separability']:.0%} of the rows"
+        f"each pair to the towers); the square of that is {metrics['gap_share']:.0%} of the mean "
+        f"squared distance in a pair; a linear reader tells the tower of "
+        f"{metrics['separability']:.0%} of the rows"
     )
     found = metrics["separability"] > TWO_HUMPS and metrics["gap_share"] * len(u) > BEYOND_COIN
     return Checkup(f"{said}.", metrics, (_finding(said, metrics),) if found else ())
