@@ -106,7 +106,7 @@ class LinearFit:
 
 
 def fit_linear(
-    covariance: Tensor, price: float, *, latents: int = 10, iterations: int = 300
+    covariance: Tensor, price: float, *, latents: int = 10, iterations: int = 600
 ) -> LinearFit:
     """Fit a linear VAE by L-BFGS in float64, from a random start of torch's global generator.
 
