@@ -8,6 +8,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the files that have a long test to the front, in their own order."""
     long = ("slow", "browser")
     slow = {item.path for item in items if any(map(item.get_closest_marker, long))}
     items.sort(key=lambda item: item.path not in slow)
