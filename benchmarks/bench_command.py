@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the file of two processes")
     parser.add_argument("--large", type=int, default=10_000_000, help="of the largest file: 20 GB")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where there is room; by default the system's")
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args()

@@ -23,7 +23,7 @@ from repcollapse.diagnostics import EmbeddingMoments, JackknifeMoments, Moments
 REPORT = Path(__file__).with_name("diagnostics.md")
 N, D = 50_000, 512
 PAIRS, WIDTH = 20_000, 128  # pdist of as many float32 rows takes 0.8 GiB, and twice for the rest
-ROUNDS = 7
+ROUNDS = 15
 IMPORTS = 10
 PEAKS = ("moments", "moments and unit rows", "svdvals", "uniformity")
 
