@@ -466,13 +466,14 @@ class Ledger:
             The claim's identifier.
         measurements
             One number a seed, by seed, or its answer, True or False; for an exact claim, the
-            number.
+            number. What costs little may be measured on more seeds than this run's, which follow
+            them.
 
         Raises
         ------
         ValueError
             For a claim not declared or judged before, for measurements that are not finite, or
-            for seeds other than this run's.
+            for seeds other than these.
         """
         if id not in self.claims:
             raise ValueError(f"id must be a declared claim, {sorted(self.claims)}; got {id!r}")
@@ -491,7 +492,7 @@ class Ledger:
             "criterion": str(claim.criterion),
             "expected": claim.expected,
             "measurements": values,
-            "seeds": list(self.seeds) if claim.kind != "exact" else None,
+            "seeds": list(measurements) if isinstance(measurements, Mapping) else None,
             "dataset": self.dataset if claim.kind != "exact" else None,
             "mean": mean,
             "interval": list(bounds) if bounds and claim.kind != "exact" else None,
@@ -514,9 +515,11 @@ class Ledger:
         else:
             if not isinstance(measurements, Mapping):
                 raise TypeError("measurements of a trained claim must be a mapping from seed")
-            if list(measurements) != self.seeds:
+            given, first = list(measurements), self.seeds[0]
+            if len(given) < len(self.seeds) or given != list(range(first, first + len(given))):
                 raise ValueError(
-                    f"measurements must be of the seeds {self.seeds}; got {list(measurements)}"
+                    f"measurements must be of the seeds {self.seeds}, or of more that follow; "
+                    f"got {given}"
                 )
             values = _numbers(f"measurements of {claim.id!r}", measurements.values()).tolist()
         return values
