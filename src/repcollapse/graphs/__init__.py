@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from repcollapse.graphs.cora import cora, cora_is_here
 from repcollapse.graphs.graph import Graph, Spectrum, normalised
-from repcollapse.graphs.made import block_model, karate_club, neighbours
+from repcollapse.graphs.made import block_model, karate_club, labelled_split, neighbours
 from repcollapse.graphs.smoothness import dirichlet_energy, distance_to_limit, spectral_energy
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "dirichlet_energy",
     "distance_to_limit",
     "karate_club",
+    "labelled_split",
     "neighbours",
     "normalised",
     "spectral_energy",

@@ -174,19 +174,43 @@ def smooth(
     True
     """
     hidden = dict(zip(depths, propagate(graph, rule, depths=depths), strict=True))
-    read = {depth: _read_out(graph, h.float(), steps) for depth, h in hidden.items()}
+    read = {depth: read_out(graph, h, steps=steps) for depth, h in hidden.items()}
     return Smoothed(graph=graph, rule=rule, hidden=hidden, accuracy=read)
 
 
-def _read_out(graph: Graph, h: Tensor, steps: int) -> float:
-    linear = nn.Linear(h.shape[1], graph.classes)
-    known, classes = h[graph.train], graph.labels[graph.train]
+def read_out(graph: Graph, h: Tensor, *, steps: int = 100) -> float:
+    """Train a linear layer on the labelled nodes, and return its accuracy on the test nodes.
+
+    Parameters
+    ----------
+    graph
+        Which nodes are labelled, which tested, and their classes.
+    h
+        Features of its nodes, shape (N, D).
+    steps
+        As in :func:`smooth`, whose setting this is; the weights come from the same generator.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Examples
+    --------
+    >>> from repcollapse.graphs import karate_club
+    >>> club = karate_club()
+    >>> read_out(club, F.one_hot(club.labels), steps=20)
+    1.0
+    """
+    rows = h.float()
+    linear = nn.Linear(rows.shape[1], graph.classes)
+    known, classes = rows[graph.train], graph.labels[graph.train]
     fit(
         torch.optim.Adam(linear.parameters(), lr=0.2, weight_decay=5e-6),
         lambda step: F.cross_entropy(linear(known), classes),
         steps=steps,
     )
-    return accuracy(graph, linear(h))
+    return accuracy(graph, linear(rows))
 
 
 def accuracy(graph: Graph, scores: Tensor) -> float:
