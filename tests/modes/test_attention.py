@@ -87,6 +87,26 @@ def test_equal_attention_to_all_takes_everything_that_tells_tokens_apart():
     torch.testing.assert_close(out, out[:, :1].expand_as(out))
 
 
+def test_fixed_attention_mixes_as_it_did_whatever_comes():
+    attention = SelfAttention(8, 2).double().requires_grad_(False)
+    seen, x = torch.randn(2, 1, 5, 8, dtype=torch.float64)
+    before, weights = attention(seen), attention.weights(seen)
+    free = attention(x)
+    attention.fix(seen)
+    torch.testing.assert_close(attention(seen), before)
+    torch.testing.assert_close(attention.weights(x), weights)
+    assert not torch.allclose(attention(x), free)
+    value = attention.value(x).unflatten(-1, (2, 4)).transpose(1, 2)
+    read = (weights @ value).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention(x), attention.out(read))
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 5, 8), (1, 5, 7)])
+def test_attention_is_fixed_to_one_sample_of_its_width(shape):
+    with pytest.raises(ValueError, match=r"x must have shape \(1, T, 8\); got shape"):
+        SelfAttention(8, 2).fix(torch.zeros(shape))
+
+
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [

@@ -5,7 +5,7 @@ import torch
 
 from repcollapse.checkups import diagnose_layers
 from repcollapse.modes.attention import Wiring
-from repcollapse.modes.attention_laws import one_layer, query_share, untrained
+from repcollapse.modes.attention_laws import one_layer, query_gradient_ratio, untrained
 
 FULL = Wiring(skip=True, norm="pre", mlp=True)
 
@@ -32,6 +32,16 @@ def test_one_layer_has_the_exponent_of_its_wiring(wiring, exponent):
     law = one_layer(wiring)
     assert law.exponent == pytest.approx(exponent, abs=0.01)
     assert law.entering.shape == law.leaving.shape == (8,)
+
+
+def test_mixing_that_does_not_look_at_its_tokens_passes_the_residual_on():
+    torch.manual_seed(1)
+    mixed = one_layer(Wiring(), fixed=True)
+    torch.manual_seed(1)
+    attended = one_layer(Wiring())
+    assert mixed.exponent == pytest.approx(1, abs=0.01)
+    assert attended.exponent == pytest.approx(3, abs=0.01)
+    assert (mixed.entering == attended.entering).all(), "one draw of tokens for both"
 
 
 def test_without_skips_the_tokens_of_a_stack_become_alike():
@@ -64,8 +74,8 @@ def test_every_wiring_gets_the_tokens_of_its_seed():
 
 
 def test_queries_get_no_gradient_where_tokens_are_alike():
-    assert query_share(untrained(Wiring(norm="pre", mlp=True), depth=4)) < 1e-3
-    assert query_share(untrained(FULL, depth=4)) > 0.05
+    assert query_gradient_ratio(untrained(Wiring(norm="pre", mlp=True), depth=4)) < 1e-3
+    assert query_gradient_ratio(untrained(FULL, depth=4)) > 0.05
 
 
 @pytest.mark.parametrize(

@@ -31,21 +31,21 @@ def test_training_teaches_and_is_read_layer_by_layer():
     assert [tuple(h.shape) for h in run.tokens] == [(497, 16, 16)] * 3
     assert (run.residuals == layer_residuals(run.tokens)).all()
     assert run.residual == run.residuals[-1] > 0.1
-    assert run.places.shape == (3,)
-    assert run.place == run.places[-1]
-    assert run.places[0] > 0.9
+    assert run.position_accuracies.shape == (3,)
+    assert run.position_accuracy == run.position_accuracies[-1]
+    assert run.position_accuracies[0] > 0.9
 
 
-def test_without_training_the_place_is_that_of_before():
+def test_without_training_the_position_is_told_as_before():
     run = trained(MENDED, 0, steps=0)
     assert list(run.hidden) == [0]
-    assert run.place == run.untrained_place
+    assert run.position_accuracy == run.untrained_position_accuracy
 
 
-def test_tokens_without_skips_have_no_place():
+def test_tokens_without_skips_have_no_position():
     run = trained(BROKEN, 0, steps=0, depth=8)
     assert run.residual < 1e-5
-    assert run.place == pytest.approx(1 / 16)
+    assert run.position_accuracy == pytest.approx(1 / 16)
 
 
 def test_one_seed_is_one_result_and_both_wirings_get_its_weights():

@@ -43,6 +43,8 @@ def test_nothing_pulls_at_towers_that_are_one_point_each():
     assert pull(point, -point, 0.1) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="temperature must be above 0"):
         pull(point, point, 0)
+    with pytest.raises(ValueError, match="u and v must have the same shape"):
+        pull(point, point[:4], 0.1)
 
 
 @pytest.mark.parametrize("rho", [-0.9, 0.0, 0.3, 0.8])
@@ -52,6 +54,12 @@ def test_the_recursion_is_the_integral_over_gaussian_weights(rho):
     x, y = np.cos(t), np.cos(t - math.acos(rho))
     integral = (np.maximum(x, 0) * np.maximum(y, 0)).mean() / (np.maximum(x, 0) ** 2).mean()
     assert relu_cosine(rho, 1) == pytest.approx(integral, abs=1e-9)
+
+
+def test_five_layers_from_a_right_angle_have_their_digits():
+    climb = [round(relu_cosine(0.0, layers), 3) for layers in range(1, 6)]
+    assert climb == [0.318, 0.494, 0.605, 0.681, 0.736]
+    assert relu_cosine(0.0, 1) == pytest.approx(1 / math.pi, abs=1e-15)
 
 
 def test_the_recursion_climbs_to_one_and_stays():

@@ -97,20 +97,51 @@ class SelfAttention(nn.Module):
             raise ValueError(f"width must be a multiple of {heads} heads; got {width}")
         self.heads = heads
         self.query, self.key, self.value, self.out = (scaled_linear(width, width) for _ in range(4))
+        self.fixed: Tensor | None
+        self.register_buffer("fixed", None)
         with torch.no_grad():
             self.query.weight *= gain
             self.key.weight *= gain
 
     def weights(self, x: Tensor) -> Tensor:
         """Return who attends to whom, (B, H, T, T), for tokens (B, T, D): rows sum to one."""
+        if self.fixed is not None:
+            return self.fixed
         query, key = self._split(self.query(x)), self._split(self.key(x))
         return (query @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
 
+    def fix(self, x: Tensor) -> None:
+        """From now on mix all tokens as those of `x`, (1, T, D), are mixed, whatever they hold.
+
+        Who attends to whom no longer depends on the input, which has to have as many tokens.
+
+        Raises
+        ------
+        ValueError
+            For tokens of another shape.
+
+        Examples
+        --------
+        >>> attention = SelfAttention(8, 2)
+        >>> attention.fix(torch.randn(1, 4, 8))
+        >>> x = torch.randn(1, 4, 8)
+        >>> torch.allclose(attention(3 * x), 3 * attention(x), atol=1e-5)
+        True
+        """
+        if x.ndim != 3 or len(x) != 1 or x.shape[-1] != self.out.in_features:
+            raise ValueError(
+                f"x must have shape (1, T, {self.out.in_features}); got shape {tuple(x.shape)}"
+            )
+        self.fixed = self.weights(x).detach()
+
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, D) for (B, T, D)."""
-        # The product of `weights` and values, in one call.
-        query, key, value = (self._split(m(x)) for m in (self.query, self.key, self.value))
-        read = F.scaled_dot_product_attention(query, key, value)
+        value = self._split(self.value(x))
+        if self.fixed is not None:
+            read = self.fixed @ value
+        else:  # the product of `weights` and values, in one call
+            query, key = self._split(self.query(x)), self._split(self.key(x))
+            read = F.scaled_dot_product_attention(query, key, value)
         return self.out(read.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -100,7 +100,13 @@ class Law:
 
 
 def one_layer(
-    wiring: Wiring, *, tokens: int = 32, width: int = 64, heads: int = 4, points: int = 8
+    wiring: Wiring,
+    *,
+    fixed: bool = False,
+    tokens: int = 32,
+    width: int = 64,
+    heads: int = 4,
+    points: int = 8,
 ) -> Law:
     """Return how the residual that leaves one fresh layer depends on that which enters.
 
@@ -111,6 +117,9 @@ def one_layer(
     ----------
     wiring, width, heads
         The layer, as in :class:`repcollapse.modes.attention.Layer`.
+    fixed
+        Mix tokens the same whatever they hold: as attention mixes independent normal ones, drawn
+        last.
     tokens, points
         T >= 2 tokens, in P >= 2 sizes of what tells them apart.
 
@@ -128,11 +137,15 @@ def one_layer(
     >>> _ = torch.manual_seed(0)
     >>> [round(one_layer(Wiring(skip=skip)).exponent, 2) for skip in (False, True)]
     [3.0, 1.0]
+    >>> round(one_layer(Wiring(), fixed=True).exponent, 2)
+    1.0
     """
     points = _checks.integer("points", points, at_least=2)
     common = torch.randn(1, 1, _width(width), dtype=torch.float64)
     apart = torch.randn(1, _tokens(tokens), width, dtype=torch.float64)
     layer = Layer(width, heads, wiring).double()
+    if fixed:
+        layer.attention.fix(torch.randn(apart.shape, dtype=torch.float64))
     pairs = []
     for size in np.logspace(-4, -1.5, points):
         x = common + size * apart
@@ -143,8 +156,8 @@ def one_layer(
     return Law(entering=entering, leaving=leaving, exponent=float(slope))
 
 
-def query_share(stack: Stack) -> float:
-    r"""Return the gradient of the last layer's query weights over that of its value weights.
+def query_gradient_ratio(stack: Stack) -> float:
+    r"""Return the gradient norm of the last layer's query weights over that of its value weights.
 
     .. math::
 
@@ -171,7 +184,7 @@ def query_share(stack: Stack) -> float:
     Examples
     --------
     >>> _ = torch.manual_seed(0)
-    >>> bool(query_share(untrained(Wiring(norm="pre"), depth=4)) < 1e-3)
+    >>> bool(query_gradient_ratio(untrained(Wiring(norm="pre"), depth=4)) < 1e-3)
     True
     """
     layer = stack.layers[-1]

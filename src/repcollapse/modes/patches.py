@@ -17,11 +17,11 @@ from repcollapse.data import stream
 from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.attention import Wiring
 from repcollapse.modes.pictures import pictures
-from repcollapse.modes.reader import PLACES, Reader, cut
+from repcollapse.modes.reader import PATCHES, VisionTransformer, patchify
 from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
-PROBED = 100  # pictures on which a probe of the place is learned, and as many that test it
+PROBED = 100  # pictures on which a probe of the position is learned, and as many that test it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,22 +65,22 @@ class Trained:
         return float(self.residuals[-1])
 
     @cached_property
-    def places(self) -> np.ndarray:
+    def position_accuracies(self) -> np.ndarray:
         """By layer how often a token tells which of the 16 patches it is, shape (L + 1,).
 
         At finite resolution; by chance 1/16.
         """
-        return np.array([_place(tokens) for tokens in self.tokens])
+        return np.array([_position_accuracy(tokens) for tokens in self.tokens])
 
     @property
-    def place(self) -> float:
+    def position_accuracy(self) -> float:
         """How often a token of the last layer tells which patch it is."""
-        return float(self.places[-1])
+        return float(self.position_accuracies[-1])
 
     @cached_property
-    def untrained_place(self) -> float:
+    def untrained_position_accuracy(self) -> float:
         """The same before the first step."""
-        return _place(self.hidden[0][-1])
+        return _position_accuracy(self.hidden[0][-1])
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
     Parameters
     ----------
     wiring, depth, width, heads
-        The layers, as in :class:`repcollapse.modes.reader.Reader`.
+        The layers, as in :class:`repcollapse.modes.reader.VisionTransformer`.
     seed
         Of the split and the batches; the weights come from torch's global generator, which
         :func:`repcollapse.modes.runs.repeat` and :func:`repcollapse.modes.runs.once` seed.
@@ -139,9 +139,11 @@ def train(
     batch = _checks.integer("batch", batch, at_least=1)
     lr = _checks.number("lr", lr, above=0)
     place = pick_device(device)
-    seen = pictures(dataset, seed).each(cut).to(place)
+    seen = pictures(dataset, seed).each(patchify).to(place)
     inputs = seen.train.shape[-1]
-    model = Reader(inputs, seen.classes, wiring, depth=depth, width=width, heads=heads).to(place)
+    model = VisionTransformer(
+        inputs, seen.classes, wiring, depth=depth, width=width, heads=heads
+    ).to(place)
     order = stream(seed, "batches of patches")
     hidden: dict[int, list[Tensor]] = {}
 
@@ -156,17 +158,17 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     losses = fit(optimizer, loss, steps=steps, watch=keep, at={0, steps, *at})
     with torch.no_grad():
-        answers = model.scores(hidden[steps][-1].to(place)).argmax(dim=1)
+        answers = model.logits(hidden[steps][-1].to(place)).argmax(dim=1)
     right = answers == seen.test_labels
     return Trained(
         accuracy=float(right.double().mean()), chance=seen.chance, hidden=hidden, losses=losses
     )
 
 
-def _place(tokens: Tensor) -> float:
-    """Return how well a token tells its place, learned on some pictures and tested on others."""
+def _position_accuracy(tokens: Tensor) -> float:
+    """Return how well a token tells its position, learned on some pictures, tested on others."""
     learn, test = tokens[: 2 * PROBED].chunk(2)
-    labels = torch.arange(PLACES)
+    labels = torch.arange(PATCHES)
     return resolution_probe(
         *(learn.flatten(0, 1), labels.repeat(len(learn))),
         *(test.flatten(0, 1), labels.repeat(len(test))),

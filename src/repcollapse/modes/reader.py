@@ -9,10 +9,10 @@ from repcollapse import _checks
 from repcollapse.modes.attention import Layer, Wiring, scaled_linear, states
 
 GRID = 4  # patches along a side of a picture
-PLACES = GRID**2
+PATCHES = GRID**2
 
 
-def cut(images: Tensor) -> Tensor:
+def patchify(images: Tensor) -> Tensor:
     """Cut pictures into 4 x 4 patches, row by row.
 
     Parameters
@@ -32,7 +32,7 @@ def cut(images: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> cut(torch.arange(64.0).reshape(1, 1, 8, 8))[0, 1]
+    >>> patchify(torch.arange(64.0).reshape(1, 1, 8, 8))[0, 1]
     tensor([ 2.,  3., 10., 11.])
     """
     if images.ndim != 4 or images.shape[-1] % GRID or images.shape[-2] != images.shape[-1]:
@@ -45,23 +45,33 @@ def cut(images: Tensor) -> Tensor:
     return grid.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
-class Reader(nn.Module):
-    """Patches to tokens, a stack of layers, the mean token to classes.
+class VisionTransformer(nn.Module):
+    """A small vision transformer: patches to tokens, a stack of layers, the mean token to classes.
 
-    Weights come from torch's global generator.
+    Every token has a learned embedding of its position. Weights come from torch's global generator.
 
     Parameters
     ----------
     inputs, classes
-        How many numbers a patch has, and how many classes there are.
+        How many numbers a patch has, >= 1, and how many classes there are, >= 1.
     wiring, depth
         How every layer is put together, and how many there are.
     width, heads
         As in :class:`repcollapse.modes.attention.SelfAttention`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes other than these.
+
+    References
+    ----------
+    Dosovitskiy et al. 2021, "An image is worth 16x16 words", section 3.1; there a token of its own
+    answers, here the mean does.
+
     Examples
     --------
-    >>> reader = Reader(4, 10, Wiring(skip=True), depth=2, width=8, heads=2)
+    >>> reader = VisionTransformer(4, 10, Wiring(skip=True), depth=2, width=8, heads=2)
     >>> reader(torch.zeros(3, 16, 4)).shape
     torch.Size([3, 10])
     """
@@ -70,21 +80,24 @@ class Reader(nn.Module):
         self, inputs: int, classes: int, wiring: Wiring, *, depth: int, width: int, heads: int
     ) -> None:
         super().__init__()
+        inputs = _checks.integer("inputs", inputs, at_least=1)
+        classes = _checks.integer("classes", classes, at_least=1)
         depth = _checks.integer("depth", depth, at_least=1)
+        width = _checks.integer("width", width, at_least=1)
         self.embed = scaled_linear(inputs, width)
-        self.place = nn.Parameter(torch.randn(PLACES, width))
+        self.positions = nn.Parameter(torch.randn(PATCHES, width))
         self.layers = nn.ModuleList(Layer(width, heads, wiring) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
 
     def hidden(self, patches: Tensor) -> list[Tensor]:
         """Return the tokens that enter the first layer and those that leave each, (N, 16, D)."""
-        return states(self.layers, self.embed(patches) + self.place)
+        return states(self.layers, self.embed(patches) + self.positions)
 
-    def scores(self, tokens: Tensor) -> Tensor:
-        """Return scores of the classes, (N, K), for the tokens of the last layer, (N, 16, D)."""
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return logits of the classes, (N, K), for the tokens of the last layer, (N, 16, D)."""
         return self.head(self.norm(tokens).mean(dim=1))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return scores of the classes, (N, K), for (N, 16, P)."""
-        return self.scores(self.hidden(patches)[-1])
+        """Return logits of the classes, (N, K), for (N, 16, P)."""
+        return self.logits(self.hidden(patches)[-1])

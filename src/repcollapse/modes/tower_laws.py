@@ -23,7 +23,7 @@ def pull(u: Tensor, v: Tensor, temperature: float) -> float:
     Parameters
     ----------
     u, v
-        Unit rows of both towers, shape (N, D).
+        Unit rows of both towers, shape (N, D), row i of both from one pair, N >= 2.
     temperature
         :math:`\tau > 0`.
 
@@ -36,7 +36,7 @@ def pull(u: Tensor, v: Tensor, temperature: float) -> float:
     Raises
     ------
     TypeError, ValueError
-        For a temperature other than these.
+        For embeddings or a temperature other than these.
 
     References
     ----------
@@ -49,6 +49,7 @@ def pull(u: Tensor, v: Tensor, temperature: float) -> float:
     >>> pull(rows, rows, 0.2) > 0 > pull(rows, rows.roll(1, 0), 0.2)
     True
     """
+    u, v = _checks.as_matrix_pair("u", u, "v", v)
     temperature = _checks.number("temperature", temperature, above=0)
     with torch.enable_grad():
         log_tau = torch.tensor(math.log(temperature), dtype=torch.float64, device=u.device)

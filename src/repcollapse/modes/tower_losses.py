@@ -35,15 +35,21 @@ def info_nce(u: Tensor, v: Tensor, *, temperature: float | Tensor) -> Tensor:
     Parameters
     ----------
     u, v
-        Unit rows of both towers, shape (N, D).
+        Unit rows of both towers, shape (N, D), row i of both from one pair, N >= 2.
     temperature
-        :math:`\tau > 0`.
+        :math:`\tau > 0`, a number or a scalar tensor.
 
     Returns
     -------
     Tensor
         A scalar >= 0, in nats; log N where all rows of a tower are the same. No row meets another
         of its own tower.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For embeddings or a temperature other than these. That rows have length one is not asked:
+        others are scored as they are.
 
     References
     ----------
@@ -56,9 +62,20 @@ def info_nce(u: Tensor, v: Tensor, *, temperature: float | Tensor) -> Tensor:
     >>> bool(torch.isclose(info_nce(same, same, temperature=0.1), torch.tensor(8.0).log()))
     True
     """
-    scores = u @ v.T / temperature
+    u, v = _checks.as_matrix_pair("u", u, "v", v)
+    scores = u @ v.T / _positive("temperature", temperature)
     partner = torch.arange(len(u), device=u.device)
     return (F.cross_entropy(scores, partner) + F.cross_entropy(scores.T, partner)) / 2
+
+
+def _positive(name: str, value: float | Tensor) -> float | Tensor:
+    """Return a number above 0, or a scalar tensor that holds one, with its gradient."""
+    if not isinstance(value, Tensor):
+        return _checks.number(name, value, above=0)
+    if value.ndim:
+        raise ValueError(f"{name} must be a number or a scalar; got shape {tuple(value.shape)}")
+    _checks.number(name, value.item(), above=0)
+    return value
 
 
 def mean_matching(weight: float) -> Loss:
@@ -80,7 +97,7 @@ def mean_matching(weight: float) -> Loss:
     Raises
     ------
     TypeError, ValueError
-        For a weight other than these.
+        For a weight other than these; the loss raises as :func:`info_nce` does.
 
     References
     ----------
@@ -96,8 +113,8 @@ def mean_matching(weight: float) -> Loss:
     weight = _checks.number("weight", weight, at_least=0)
 
     def loss(u: Tensor, v: Tensor, *, temperature: float) -> Tensor:
-        apart = (u.mean(dim=0) - v.mean(dim=0)).square().sum()
-        return info_nce(u, v, temperature=temperature) + weight * apart
+        contrast = info_nce(u, v, temperature=temperature)
+        return contrast + weight * (u.mean(dim=0) - v.mean(dim=0)).square().sum()
 
     return loss
 
