@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repcollapse.modes.tower_laws import pull, relu_cosine
+from repcollapse.modes.tower_laws import log_temperature_gradient, relu_cosine
 from repcollapse.modes.tower_losses import info_nce
 
 
@@ -30,21 +30,21 @@ def test_a_gap_at_right_angles_is_a_higher_temperature(gap, tau):
     torch.testing.assert_close(info_nce(*lifted, temperature=tau), warmer, rtol=1e-12, atol=0)
 
 
-def test_the_pull_is_the_derivative_by_the_logarithm_of_the_temperature():
+def test_the_gradient_is_the_derivative_by_the_logarithm_of_the_temperature():
     u, v, step = unit(20, 5, 0), unit(20, 5, 1), 1e-5
     high, low = (float(info_nce(u, v, temperature=0.1 * math.exp(s))) for s in (step, -step))
-    assert pull(u, v, 0.1) == pytest.approx((high - low) / (2 * step), rel=1e-6)
+    assert log_temperature_gradient(u, v, 0.1) == pytest.approx((high - low) / (2 * step), rel=1e-6)
     with torch.no_grad():
-        assert pull(u, v, 0.1) != 0
+        assert log_temperature_gradient(u, v, 0.1) != 0
 
 
-def test_nothing_pulls_at_towers_that_are_one_point_each():
+def test_no_gradient_drives_towers_that_are_one_point_each():
     point = torch.ones(5, 2)
-    assert pull(point, -point, 0.1) == pytest.approx(0, abs=1e-12)
+    assert log_temperature_gradient(point, -point, 0.1) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="temperature must be above 0"):
-        pull(point, point, 0)
+        log_temperature_gradient(point, point, 0)
     with pytest.raises(ValueError, match="u and v must have the same shape"):
-        pull(point, point[:4], 0.1)
+        log_temperature_gradient(point, point[:4], 0.1)
 
 
 @pytest.mark.parametrize("rho", [-0.9, 0.0, 0.3, 0.8])

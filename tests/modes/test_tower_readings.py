@@ -20,7 +20,10 @@ def rows():
 def read(*pairs, labels, judged=0):
     steps = dict(enumerate(pairs))
     return Trained(
-        rows=steps, pulls={step: -float(step) for step in steps}, labels=labels, judged=judged
+        rows=steps,
+        log_temperature_gradients={step: -float(step) for step in steps},
+        labels=labels,
+        judged=judged,
     )
 
 
@@ -39,7 +42,7 @@ def test_all_numbers_are_of_the_step_that_is_judged(rows):
     assert trained.history.to_dict("list") == {
         "step": [0, 1],
         "gap": [trained.first_gap, 0],
-        "pull": [0, -1],
+        "log_temperature_gradient": [0, -1],
     }
     first = replace(trained, judged=0)
     assert first.gap == first.checkup.metrics["gap"] == pytest.approx(trained.first_gap)

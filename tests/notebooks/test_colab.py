@@ -6,8 +6,9 @@ committed are not tested*.
 
 This takes minutes and an index to install from, so it is asked for by name. REPCOLLAPSE_COLAB=full
 runs the notebooks as they are, each in an environment of its own. REPCOLLAPSE_COLAB=1 runs one seed
-and few steps on drawn sprites, one after the other in one environment, as a reader does who goes on
-to the next: the first installs the package, and that cell is the same in all (`test_contract.py`).
+and few steps, one after the other in one environment, as a reader does who goes on to the next: the
+first installs the package, and that cell is the same in all (`test_contract.py`). The chapters then
+take turns between drawn sprites and, where REPCOLLAPSE_DATA has its files, Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from press.execute import THREAD_VARIABLES
 from press.outputs import CLAIM, FIGURE, outputs_of
 
 ASKED = os.environ.get("REPCOLLAPSE_COLAB", "")
-DATASET = "sprites"
-PARAMETERS = {} if ASKED == "full" else {"dataset": DATASET, **BRIEF}
+DATA = os.environ.get("REPCOLLAPSE_DATA", "")
+DATASETS = ["sprites", "fashion_mnist"] if DATA else ["sprites"]
 PREINSTALLED = ["numpy", "matplotlib", "seaborn", "scikit-learn", "ipykernel"]
 MINUTES = 60
 
@@ -131,19 +132,30 @@ def describe_kernel(folder: Path, python: Path) -> None:
     (kernel / "kernel.json").write_text(json.dumps(description), encoding="utf-8")
 
 
+def parameters_of(name: str) -> dict[str, Any]:
+    """What a notebook is run with: nothing with "full", else briefly and on its turn's data set."""
+    if ASKED == "full":
+        return {}
+    turn = [path.name for path in NOTEBOOKS].index(name) % len(DATASETS)
+    return {"dataset": DATASETS[turn], **BRIEF}
+
+
 def execute(source: Path, python: Path, address: str, folder: Path) -> dict[str, Any]:
     """Execute a notebook with the kernel of an environment, in a folder; return it."""
     with tempfile.TemporaryDirectory() as name:
         aside = Path(name)
         describe_kernel(aside, python)
-        given = [part for name, value in PARAMETERS.items() for part in ("-p", name, str(value))]
+        parameters = parameters_of(source.name)
+        given = [part for name, value in parameters.items() for part in ("-p", name, str(value))]
+        variables = {"JUPYTER_PATH": name, "IPYTHONDIR": str(aside / "ipython")}
+        if parameters.get("dataset") == "fashion_mnist":
+            variables["REPCOLLAPSE_DATA"] = DATA
         run(
             *(sys.executable, "-m", "papermill", source, aside / "out.ipynb", *given),
             *("-k", "colab", "--cwd", folder, "--no-progress-bar"),
             folder=aside,
-            JUPYTER_PATH=name,
-            IPYTHONDIR=str(aside / "ipython"),
             REPCOLLAPSE_SOURCE=address,
+            **variables,
         )
         notebook: dict[str, Any] = json.loads((aside / "out.ipynb").read_text(encoding="utf-8"))
     return notebook
@@ -181,5 +193,5 @@ def test_a_notebook_installs_the_package_and_runs(
     claims = [ledger.parse(claim, name, name) for claim in outputs_of(notebook, CLAIM)]
     assert sorted(claim.id for claim in claims) == sorted(chapter.identifiers("ledger.claim"))
     if ASKED != "full":
-        require_brief(claims, DATASET)
+        require_brief(claims, parameters_of(name)["dataset"])
     assert list(tmp_path.iterdir()) == [], "a notebook leaves nothing behind"

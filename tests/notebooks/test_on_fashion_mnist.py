@@ -13,6 +13,10 @@ pytestmark = [
         not os.environ.get("REPCOLLAPSE_DATA"),
         reason="REPCOLLAPSE_DATA does not name a folder with the official files",
     ),
+    pytest.mark.skipif(
+        os.environ.get("REPCOLLAPSE_COLAB") == "1",
+        reason="with REPCOLLAPSE_COLAB=1, test_colab.py runs every chapter on one or the other",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(
         os.environ.get("REPCOLLAPSE_COLAB") == "1",
-        reason="with REPCOLLAPSE_COLAB=1, test_colab.py runs every chapter on sprites",
+        reason="with REPCOLLAPSE_COLAB=1, test_colab.py runs every chapter on one or the other",
     ),
 ]
 

@@ -11,7 +11,7 @@ from repcollapse import _checks
 from repcollapse.modes.tower_losses import info_nce
 
 
-def pull(u: Tensor, v: Tensor, temperature: float) -> float:
+def log_temperature_gradient(u: Tensor, v: Tensor, temperature: float) -> float:
     r"""Return which way CLIP's loss drives a gap: its slope along the logarithm of temperature.
 
     .. math:: \frac{\partial \mathcal L}{\partial \log \tau}
@@ -46,8 +46,9 @@ def pull(u: Tensor, v: Tensor, temperature: float) -> float:
     Examples
     --------
     >>> rows = torch.eye(4)
-    >>> pull(rows, rows, 0.2) > 0 > pull(rows, rows.roll(1, 0), 0.2)
-    True
+    >>> pairs = (rows, rows), (rows, rows.roll(1, 0))  # every partner the nearest, or none
+    >>> [log_temperature_gradient(u, v, 0.2) > 0 for u, v in pairs]
+    [True, False]
     """
     u, v = _checks.as_matrix_pair("u", u, "v", v)
     temperature = _checks.number("temperature", temperature, above=0)

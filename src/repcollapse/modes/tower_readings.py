@@ -21,9 +21,9 @@ class Trained:
     ----------
     rows
         By step, the unit rows of the test images, both (N, 64); the last step is after training.
-    pulls
-        By step, :func:`repcollapse.modes.tower_laws.pull` on the first training pairs, at the
-        temperature of the step.
+    log_temperature_gradients
+        By step, :func:`repcollapse.modes.tower_laws.log_temperature_gradient` on the first
+        training pairs, at the temperature of the step.
     labels
         The classes of the test images.
     judged
@@ -31,7 +31,7 @@ class Trained:
     """
 
     rows: dict[int, tuple[Tensor, Tensor]]
-    pulls: dict[int, float]
+    log_temperature_gradients: dict[int, float]
     labels: Tensor
     judged: int
 
@@ -46,9 +46,12 @@ class Trained:
 
     @property
     def history(self) -> pd.DataFrame:
-        """The gap and the pull at every step, with columns step, gap and pull."""
-        rows = ({"step": k, "gap": gap, "pull": self.pulls[k]} for k, gap in self.gaps.items())
-        return pd.DataFrame(rows)
+        """By step the gap and the gradient: columns step, gap and log_temperature_gradient."""
+        slopes = self.log_temperature_gradients
+        return pd.DataFrame(
+            {"step": step, "gap": gap, "log_temperature_gradient": slopes[step]}
+            for step, gap in self.gaps.items()
+        )
 
     @cached_property
     def checkup(self) -> Checkup:

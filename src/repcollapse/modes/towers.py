@@ -18,7 +18,7 @@ from repcollapse import _checks
 from repcollapse.data import stream
 from repcollapse.modes.halves import SIDES, halves
 from repcollapse.modes.runs import fit
-from repcollapse.modes.tower_laws import pull
+from repcollapse.modes.tower_laws import log_temperature_gradient
 from repcollapse.modes.tower_losses import Loss, Schedule, info_nce
 from repcollapse.modes.tower_readings import Trained
 from repcollapse.networks import mlp
@@ -151,7 +151,7 @@ def train(
     elif setting.start == "copy":
         towers.b = copy.deepcopy(towers.a)
     order = stream(seed, "batches of halves")
-    rows, pulls = {}, {}
+    rows, gradients = {}, {}
 
     def tau(step: int) -> float:
         return setting.temperature_at(step / max(steps, 1))
@@ -165,9 +165,14 @@ def train(
         u, v = towers(world.test_a, world.test_b)
         rows[step] = u.cpu(), v.cpu()
         u, v = towers(world.train_a[:BATCH], world.train_b[:BATCH])
-        pulls[step] = pull(u, v, tau(step))
+        gradients[step] = log_temperature_gradient(u, v, tau(step))
 
     # Fused: one kernel for all weights, which saves a sixth of the time.
     adam = torch.optim.Adam(towers.parameters(), lr=LR, fused=True)
     fit(adam, loss, steps=steps, watch=read, at={0, judged, steps, *at})
-    return Trained(rows=rows, pulls=pulls, labels=world.labels.cpu(), judged=judged)
+    return Trained(
+        rows=rows,
+        log_temperature_gradients=gradients,
+        labels=world.labels.cpu(),
+        judged=judged,
+    )
