@@ -523,6 +523,23 @@ def outcome(claim: Claim) -> str:
     return f"{claim.outcome}? {claim.verdict}"
 
 
+# Modes that are no collapse by themselves, though the book has a chapter on each.
+NO_COLLAPSE = ("anisotropy", "modality gap", "oversmoothing")
+
+
+def disease(mode: str | None) -> str:
+    """Return a mode as a sentence names it.
+
+    Examples
+    --------
+    >>> disease("cluster"), disease("modality gap"), disease("plasticity")
+    ('cluster collapse', 'modality gap', 'loss of plasticity')
+    """
+    if mode == "plasticity":
+        return "loss of plasticity"
+    return str(mode) if mode in NO_COLLAPSE else f"{mode} collapse"
+
+
 def places(claims: Sequence[Claim], pictured: Collection[str]) -> str:
     """List by chapter the claims that say what a remedy does to a mode.
 
@@ -537,6 +554,6 @@ def places(claims: Sequence[Claim], pictured: Collection[str]) -> str:
             notebook = claim.notebook
             lines += ["", f"**{claim.title}**", ""]
         picture = f"{{rc-cell}}`{claim.id}` " if claim.id in pictured else ""
-        text = f"[{claim.remedy}](#claim-{claim.id}): {claim.mode} collapse {outcome(claim)}"
+        text = f"[{claim.remedy}](#claim-{claim.id}): {disease(claim.mode)} {outcome(claim)}"
         lines.append(f"- {picture}{text}")
     return "\n".join(["::::{div} rc-places", *lines, "", "::::"]) if lines else ""

@@ -200,10 +200,13 @@ def test_dino_and_its_centre_as_in_lightly(case):
         )
 
 
-def test_frozen_outputs_say_where_they_come_from():
-    assert FROZEN["library"] == "lightly" and FROZEN["licence"] == "MIT"
-    assert (Path(__file__).parent / "frozen" / FROZEN["script"]).is_file()
-    assert FROZEN["version"]
+@pytest.mark.parametrize("name", ["clustering.json", "lightly.json"])
+def test_frozen_outputs_say_where_they_come_from(name):
+    folder = Path(__file__).parent / "frozen"
+    frozen = json.loads((folder / name).read_text("utf-8"))
+    assert frozen["library"] == "lightly" and frozen["licence"] == "MIT"
+    assert (folder / frozen["script"]).is_file()
+    assert frozen["version"] and frozen["torch"]
 
 
 # --- what Sinkhorn does

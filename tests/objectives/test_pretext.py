@@ -273,12 +273,24 @@ def test_every_task_is_a_pretext_task(name):
     assert isinstance(task, PretextTask)
     loss = task(nn.Flatten(), pictures(24))
     assert loss.ndim == 0 and loss.requires_grad
-    with torch.autocast("cpu", torch.bfloat16):
-        half = task(nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, PIXELS)), pictures(24))
-    assert half.dtype == torch.float32 and torch.isfinite(half)
     other = TASKS[name](PIXELS, SHAPE)
     other.load_state_dict(task.state_dict())
     assert other(nn.Flatten(), pictures(24)).item() == loss.item()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0], ids=["healthy", "collapsed"])
+@pytest.mark.parametrize("name", TASKS)
+def test_autocast_gives_finite_values_and_gradients(name, scale):
+    task = TASKS[name](PIXELS, SHAPE)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, PIXELS))
+    with torch.no_grad():
+        encoder[1].weight.mul_(scale)  # with 0 all images have the same features
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = task(encoder, pictures(24))
+    loss.backward()
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)
+    for parameter in [*task.parameters(), *encoder.parameters()]:
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -274,7 +274,8 @@ class DirectPred(nn.Module):
     and the predictor is set from it. Call the module once for each direction, then `after_step()`
     once the optimiser has stepped: both directions make one update. A forward pass in evaluation
     mode or without gradients leaves no trace. Before the first update the predictor is that of the
-    batch at hand; the first update takes the batch's correlation as it is.
+    batch at hand; the first update takes the batch's correlation as it is. At complete collapse the
+    value is 0, its minimum, as that of :func:`directpred`.
 
     Parameters
     ----------

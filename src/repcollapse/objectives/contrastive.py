@@ -440,6 +440,11 @@ def alignment_uniformity(
 ) -> Tensor:
     r"""Return the weighted sum of the terms of :func:`alignment_uniformity_terms`.
 
+    .. math::
+
+        a\, \mathcal{L}_{\text{align}} + u\, \mathcal{L}_{\text{uniform}},
+        \qquad a = \text{align}, \; u = \text{uniform}
+
     Parameters
     ----------
     z_a, z_b

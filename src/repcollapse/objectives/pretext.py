@@ -255,7 +255,13 @@ class _Classification(PretextTask):
 
 
 class Rotation(_Classification):
-    """Say by how many quarter turns an image was rotated, counter-clockwise.
+    r"""Say by how many quarter turns an image was rotated, counter-clockwise.
+
+    .. math::
+
+        -\frac1N \sum_{i=1}^{N} \log p\bigl(r_i \mid h(R^{r_i} x_i)\bigr), \qquad r_i = i \bmod 4
+
+    with R a quarter turn, h the encoder and p the softmax of the linear head's four scores.
 
     Image i of a batch is turned i mod 4 times. The head is linear. At complete collapse the loss is
     log 4 and the accuracy 1/4.
@@ -304,7 +310,14 @@ class Rotation(_Classification):
 
 
 class Jigsaw(_Classification):
-    """Say in which order the tiles of an image lie.
+    r"""Say in which order the tiles of an image lie.
+
+    .. math::
+
+        -\frac1N \sum_{i=1}^{N} \log p\bigl(o_i \mid h(\pi_{o_i} x_i)\bigr), \qquad o_i = i \bmod 24
+
+    with :math:`\pi_o` the o-th order of the tiles, h the encoder and p the softmax of the linear
+    head's 24 scores.
 
     The image is cut in grid x grid tiles, which are put together again in one of 24 orders: all
     that four tiles have, or, of nine, a fixed set that differ from each other in many places (each
@@ -372,7 +385,15 @@ class Jigsaw(_Classification):
 
 
 class Inpainting(PretextTask):
-    """Fill the hole in an image.
+    r"""Fill the hole in an image.
+
+    .. math::
+
+        \frac{1}{\sum_i |M_i|} \sum_{i=1}^{N} \sum_{p \in M_i}
+        \bigl(g(h(\tilde x_i))_p - x_{ip}\bigr)^2
+
+    with :math:`M_i` the values in the hole of image i, :math:`\tilde x_i` the image without them,
+    h the encoder and g the head.
 
     A square hole is filled with the mean of what remains of its image, channel by channel; a
     perceptron of one hidden layer draws the whole image from the features, and only the hole

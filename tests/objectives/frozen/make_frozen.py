@@ -62,7 +62,8 @@ def main() -> None:
     cases = {name: record(loss, z_a, z_b) for name, loss in losses.items()}
     cases["moco"]["queue"] = queue.tolist()
     source = {"library": "lightly", "version": metadata.version("lightly"), "licence": "MIT"}
-    text = json.dumps(source | {"torch": torch.__version__, "cases": cases})
+    source |= {"torch": torch.__version__, "script": Path(__file__).name}
+    text = json.dumps(source | {"cases": cases})
     Path(__file__).with_name("lightly.json").write_text(text + "\n")
 
 
