@@ -138,8 +138,8 @@ def test_what_is_read_is_of_the_end_and_belongs_together():
     assert found.loads.loc[5].tolist() == pytest.approx(
         [float((found.route == k).double().mean()) for k in range(8)]
     )
-    assert found.used == len(found.route.unique())
-    assert found.perplexity == pytest.approx(8**found.entropy)
+    assert found.usage.used == len(found.route.unique())
+    assert found.usage.perplexity == pytest.approx(8**found.entropy)
     assert {found.probabilities.device, found.layer.router.device} == {torch.device("cpu")}
 
 
@@ -159,7 +159,7 @@ def test_the_instruments_at_their_limits():
     each = read(torch.eye(8)[unseen.kind])
     assert each.agreement == pytest.approx(1) and each.entropy == pytest.approx(1, abs=5e-3)
     one = read(torch.eye(8)[0].expand(len(unseen.x), 8))
-    assert (one.agreement, one.entropy, one.perplexity, one.used) == (0, 0, 1, 1)
+    assert (one.agreement, one.entropy, one.usage.perplexity, one.usage.used) == (0, 0, 1, 1)
 
 
 def test_the_first_steps_of_a_warm_up_reach_every_expert():

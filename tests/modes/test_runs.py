@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -56,6 +57,22 @@ def test_a_table_has_a_row_for_each_arm_and_seed() -> None:
         assert of_arm.to_dict() == runs.values(arm, "drawn")
     with pytest.raises(AttributeError, match="spread"):
         runs.table("spread")
+
+
+def nested(seed: int) -> SimpleNamespace:
+    return SimpleNamespace(usage=SimpleNamespace(used=seed, share=seed / 10))
+
+
+def test_a_dotted_name_reaches_into_an_attribute() -> None:
+    runs = repeat({"one": nested}, seeds=2, first_seed=7)
+    assert runs.values("one", "usage.used") == {7: 7.0, 8: 8.0}
+    table = runs.table("usage.share", "usage.used")
+    assert list(table.columns) == ["arm", "seed", "usage.share", "usage.used"]
+    assert table["usage.share"].tolist() == [0.7, 0.8]
+    for name, missing in (("usage.spread", "spread"), ("load.used", "load"), ("used", "used")):
+        for read in (runs.table, partial(runs.values, "one")):
+            with pytest.raises(AttributeError, match=f"no attribute '{missing}'"):
+                read(name)
 
 
 def test_an_arm_that_is_not_there_is_named() -> None:

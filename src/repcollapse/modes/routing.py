@@ -208,16 +208,6 @@ class Trained:
         return usage(self.route.bincount(minlength=self.probabilities.shape[1]))
 
     @property
-    def used(self) -> int:
-        """How many experts get any token."""
-        return self.usage.used
-
-    @property
-    def perplexity(self) -> float:
-        """How many experts as evenly loaded would have the entropy of the load."""
-        return self.usage.perplexity
-
-    @property
     def entropy(self) -> float:
         """The entropy of the load over log E."""
         return self.usage.entropy / math.log(self.probabilities.shape[1])

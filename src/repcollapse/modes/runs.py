@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -51,7 +52,14 @@ class Runs(Generic[Result]):
         return list(self.results[arm].values())
 
     def values(self, arm: str, name: str) -> dict[int, float]:
-        """Return the attribute `name` of the results of `arm`, by seed, for the ledger.
+        """Return an attribute of the results of `arm`, by seed, for the ledger.
+
+        Parameters
+        ----------
+        arm
+            One of :attr:`arms`.
+        name
+            Of an attribute that is a number; "usage.used" is `used` of the attribute `usage`.
 
         Raises
         ------
@@ -61,7 +69,8 @@ class Runs(Generic[Result]):
             For an attribute that the results do not have.
         """
         _checks.choice("arm", arm, self.arms)
-        return {seed: float(getattr(found, name)) for seed, found in self.results[arm].items()}
+        read = attrgetter(name)
+        return {seed: float(read(found)) for seed, found in self.results[arm].items()}
 
     def table(self, *names: str) -> pd.DataFrame:
         """Return attributes of the results of all arms as a table, a row for each arm and seed.
@@ -69,7 +78,7 @@ class Runs(Generic[Result]):
         Parameters
         ----------
         names
-            Of attributes that are numbers.
+            Of attributes that are numbers, as in :meth:`values`.
 
         Returns
         -------
@@ -87,8 +96,9 @@ class Runs(Generic[Result]):
         >>> runs.table("real")["real"].tolist()
         [0.0, 1.5, 0.0, 0.0]
         """
+        reads = [attrgetter(name) for name in names]
         rows = [
-            (arm, seed, *(float(getattr(found, name)) for name in names))
+            (arm, seed, *(float(read(found)) for read in reads))
             for arm, by_seed in self.results.items()
             for seed, found in by_seed.items()
         ]
