@@ -16,9 +16,9 @@ from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.data import stream
 from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.attention import Wiring
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.pictures import pictures
 from repcollapse.modes.reader import PLACES, Reader, cut
-from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
 PROBED = 100  # pictures on which a probe of the place is learned, and as many that test it

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from repcollapse.checkups import Usage, usage
 from repcollapse.data import stream
 from repcollapse.modes.codebook import BATCH, FSQ, SIZE, Codebook
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.pictures import Pictures, pictures
-from repcollapse.modes.runs import fit
 from repcollapse.networks import mlp
 from repcollapse.training import pick_device, seeded
 

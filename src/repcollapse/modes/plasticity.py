@@ -19,6 +19,7 @@ from repcollapse import _checks
 from repcollapse.checkups import dormant_share
 from repcollapse.data import stream
 from repcollapse.diagnostics import effective_rank
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.learner import (
     CLASSES,
     HEADS,
@@ -30,7 +31,6 @@ from repcollapse.modes.learner import (
     shrink_and_perturb,
 )
 from repcollapse.modes.pictures import pictures
-from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
 IMAGES, TASKS, LR = 300, 14, 5e-3

@@ -20,7 +20,7 @@ from repcollapse import _checks, objectives
 from repcollapse.data import stream
 from repcollapse.diagnostics import effective_rank, regression_probe
 from repcollapse.modes.ball import SIDE, Film, backdrops, film
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 from repcollapse.networks import follow, mlp
 from repcollapse.training import pick_device
 
