@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from repcollapse.checkups import usage
-from repcollapse.checkups.usage import indices, judged
+from repcollapse.checkups import codes, usage
+from repcollapse.checkups.usage import checkup_of, indices, judged
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 2), (6, 2), (3, 3), (5, 3), (3, 5)])
@@ -87,6 +87,35 @@ def test_a_bit_is_lost_where_half_of_the_options_have_all(size):
 )
 def test_what_is_judged(counts, rows_needed, says):
     assert judged(usage(counts), rows_needed=rows_needed) == says
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict", "says"),
+    [
+        ([200, 0, 0, 0], "codebook-collapse", "Seen. So."),
+        ([19, 0, 0, 0], "not-enough-data", "Too few words to tell: Seen."),
+        ([50, 50, 50, 50], "healthy", "Seen."),
+    ],
+)
+def test_the_checkup_says_what_is_judged(counts, verdict, says):
+    metrics = {"perplexity": 2.5, "null_perplexity": 3.5}
+    checkup = checkup_of(
+        usage(counts),
+        rows_needed=20,
+        summary="Seen.",
+        metrics=metrics,
+        measure="perplexity",
+        advice=codes.ADVICE,
+        collapse="codebook-collapse",
+        meaning="So.",
+        rows="words",
+    )
+    assert (checkup.verdict, checkup.sentence) == (verdict, says)
+    assert (checkup.summary, checkup.metrics) == ("Seen.", metrics)
+    for finding in checkup.findings:
+        assert (finding.measure, finding.value, finding.reference) == ("perplexity", 2.5, 3.5)
+        assert finding.advice == codes.ADVICE[verdict].text
+    assert len(checkup.findings) == (verdict != "healthy")
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor])

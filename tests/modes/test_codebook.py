@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repcollapse.modes.codebook import Codebook, Grid, out_of_reach, straight_through
+from repcollapse.modes.codebook import FSQ, Codebook, out_of_reach, straight_through
 
 
 @pytest.fixture
@@ -107,11 +107,11 @@ def test_what_moves_codes_goes_with_nothing_that_derives_them(options, other):
         Codebook(**options, **other)
 
 
-def test_a_grid_has_every_level_and_an_index_for_each():
-    grid = Grid((4, 3))
+def test_fsq_has_every_level_and_an_index_for_each():
+    fsq = FSQ((4, 3))
     corners = torch.cartesian_prod(torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 3))
     z = torch.atanh(corners * 0.999).requires_grad_()
-    quantised, index, own = grid(z)
+    quantised, index, own = fsq(z)
     torch.testing.assert_close(quantised, corners)
     assert sorted(index.tolist()) == list(range(12)) and own == 0
     quantised.sum().backward()
@@ -122,9 +122,9 @@ def test_a_grid_has_every_level_and_an_index_for_each():
     ("levels", "says"),
     [((4, 1), "levels must be at least 2; got 1"), ((), "number of levels must be at least 1")],
 )
-def test_a_grid_of_another_kind_is_refused(levels, says):
+def test_fsq_of_other_levels_is_refused(levels, says):
     with pytest.raises(ValueError, match=says):
-        Grid(levels)
+        FSQ(levels)
 
 
 def test_a_start_from_kmeans_puts_every_code_onto_a_centre(outputs):

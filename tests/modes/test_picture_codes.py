@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from repcollapse.modes.codebook import Codebook, Grid
+from repcollapse.modes.codebook import FSQ, Codebook
 from repcollapse.modes.picture_codes import pixel_error, pixel_rows, train
 
 MENDED = partial(Codebook, ema=True, reset=True)
@@ -41,8 +41,9 @@ def test_a_training_is_governed_by_its_seed_alone():
 
 def test_what_is_read_belongs_together():
     found = one(make=MENDED, kmeans=True, at=(0, 20))
-    assert found.used == len(found.index.unique()) == round(found.share * found.size)
-    assert 1 <= found.perplexity <= found.used and 0 <= found.accuracy <= 1
+    used = found.usage
+    assert used.used == len(found.index.unique()) == round(used.share * found.size)
+    assert 1 <= used.perplexity <= used.used and 0 <= found.accuracy <= 1
     assert list(found.trail) == [0, 20]
     assert torch.equal(found.trail[20][0], found.z)
     assert torch.equal(torch.cdist(found.z, found.codes).argmin(dim=1), found.index)
@@ -53,15 +54,15 @@ def test_what_is_read_belongs_together():
 
 def test_the_class_of_a_code_is_that_of_most_training_pictures():
     found = one(make=partial(Codebook, scale=10.0))
-    assert found.used == 1
+    assert found.usage.used == 1
     assert found.accuracy == pytest.approx(pixel_rows("digits", 900).chance)
 
 
-def test_a_grid_has_no_codes_to_show_or_to_start():
-    found = one(make=Grid, at=(0,))
+def test_fsq_has_no_codes_to_show_or_to_start():
+    found = one(make=FSQ, at=(0,))
     assert found.codes is None and found.trail[0][1] is None and found.size == 64
     with pytest.raises(ValueError, match="kmeans must be False for a bottleneck without codes"):
-        one(make=Grid, kmeans=True)
+        one(make=FSQ, kmeans=True)
 
 
 def test_a_start_from_kmeans_uses_nearly_all_codes_and_one_far_away_one_or_two():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from repcollapse.data import Dataset, Split, load
 from repcollapse.modes import pictures as module
-from repcollapse.modes.pictures import Pictures, grey, pictures
+from repcollapse.modes.pictures import ABOUT, grey, pictures
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def test_labels_classes_and_chance_are_those_of_the_data(coloured: Dataset) -> N
     assert torch.equal(found.train_labels, coloured.train.labels)
     assert torch.equal(found.test_labels, coloured.test.labels)
     assert found.classes == 3
-    some = Pictures(found.train, torch.tensor([2, 2, 1]), found.test, torch.tensor([2, 0, 1, 2]), 3)
+    some = replace(
+        found, train_labels=torch.tensor([2, 2, 1]), test_labels=torch.tensor([2, 0, 1, 2])
+    )
     assert some.chance == 0.5
 
 
@@ -63,6 +66,20 @@ def test_both_halves_go_through_a_function_and_labels_stay() -> None:
     assert torch.equal(left.test, whole.test[..., :4].flatten(1))
     assert left.train_labels is whole.train_labels
     assert left.to("cpu").classes == 10
+
+
+@pytest.mark.parametrize("about", ABOUT)
+def test_standardised_pictures_can_be_had_as_they_were(coloured: Dataset, about: str) -> None:
+    found = pictures("digits", 0, about=about)
+    torch.testing.assert_close(found.raw(found.test), coloured.test.images)
+    torch.testing.assert_close(found.to("cpu").raw(found.train[:3]), coloured.train.images[:3])
+    with pytest.raises(ValueError, match=r"images must have shape .* got \(10, 32\)"):
+        found.raw(found.test.flatten(1))
+    with pytest.raises(ValueError, match=r"images must have shape .* got \(10, 1, 4, 4\)"):
+        found.raw(found.test[:, :1])
+    rows = found.each(lambda images: images.flatten(1))
+    with pytest.raises(ValueError, match=r"images must have shape .* got \(10, 32\)"):
+        rows.raw(rows.test)
 
 
 def test_seeds_split_anew_and_one_seed_is_drawn_once() -> None:

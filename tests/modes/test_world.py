@@ -8,8 +8,10 @@ from functools import partial
 import pytest
 import torch
 
+from repcollapse import objectives
 from repcollapse.modes import ball, world
 from repcollapse.modes.runs import once
+from repcollapse.modes.world import ARMS
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -31,42 +33,78 @@ def test_a_constant_is_predicted_without_error_and_other_terms_object() -> None:
             weight.data.zero_()
     now, then = shown()
     for arm in ("prediction alone", "stop-gradient", "momentum target"):
-        assert world.loss_of(model, now, then, arm).item() == 0
+        assert world.loss_of(model, now, then, ARMS[arm]).item() == 0
     for arm, least in (("variance terms", 0.98), ("SIGReg", 0.1 * 0.402 * len(now))):
-        assert world.loss_of(model, now, then, arm).item() >= least
+        assert world.loss_of(model, now, then, ARMS[arm]).item() >= least
 
 
 def test_a_detached_target_gets_no_gradient() -> None:
     model = world.WorldModel()
     now, then = shown()
-    loss = world.loss_of(model, now, then.requires_grad_(), "stop-gradient")
+    loss = world.loss_of(model, now, then.requires_grad_(), ARMS["stop-gradient"])
     (slope,) = torch.autograd.grad(loss, then, allow_unused=True)
     assert slope is None
-    free = world.loss_of(model, now, then, "prediction alone")
+    free = world.loss_of(model, now, then, ARMS["prediction alone"])
     (slope,) = torch.autograd.grad(free, then)
     assert float(slope.abs().max()) > 0
 
 
 def test_no_optimiser_has_the_momentum_target() -> None:
     model = world.WorldModel()
-    world.loss_of(model, *shown(), "momentum target").backward()
+    world.loss_of(model, *shown(), ARMS["momentum target"]).backward()
     assert all(weight.grad is None for weight in model.target.parameters())
     assert all(weight.grad is not None for weight in model.encoder.parameters())
 
 
-def test_any_other_arm_is_refused() -> None:
-    with pytest.raises(ValueError, match="arm must be one of"):
-        world.loss_of(world.WorldModel(), *shown(), "prayer")
+@pytest.mark.parametrize("target", world.TARGETS)
+def test_terms_add_up_by_their_weights_whatever_the_target(target: str) -> None:
+    torch.manual_seed(0)
+    model = world.WorldModel()
+    for weight in model.target.parameters():
+        weight.data.mul_(1.5)
+    now, then = shown()
+    z, own = model.encoder(now), model.encoder(then)
+    aim = {"own": own, "detached": own, "momentum": model.target(then)}[target]
+    error = (model.predictor(z) - aim).square().mean()
+    vicreg = objectives.vicreg_terms(z, aim)
+    torch.manual_seed(1)
+    normality = objectives.sigreg_terms(z, aim, slices=world.SLICES).statistic
+    redrawn = (model.decoder(z) - now).square().mean()
+    weights = {"variance": 2.0, "covariance": 3.0, "sigreg": 0.5, "reconstruction": 0.25}
+    parts = [vicreg.variance, vicreg.covariance, normality, redrawn]
+    added = [weight * part for weight, part in zip(weights.values(), parts, strict=True)]
+    for (name, weight), part in zip(weights.items(), added, strict=True):
+        torch.manual_seed(1)
+        one = world.loss_of(model, now, then, world.Setting(target=target, **{name: weight}))
+        torch.testing.assert_close(one, error + part)
+    torch.manual_seed(1)
+    whole = world.loss_of(model, now, then, world.Setting(target=target, **weights))
+    torch.testing.assert_close(whole, error + sum(added))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"target": "slow"}, "target must be one of"),
+        ({"variance": -1.0}, "variance must be at least 0; got -1.0"),
+        ({"covariance": math.inf}, "covariance must be"),
+        ({"sigreg": -0.1}, "sigreg must be at least 0; got -0.1"),
+        ({"reconstruction": -1}, "reconstruction must be at least 0; got -1"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        world.Setting(**wrong)  # type: ignore[arg-type]
 
 
 # --- training and reading
 
 
 def run(arm: str, seed: int, **options) -> world.Trained:
-    return once(partial(world.train, arm, device="cpu", **options), seed)
+    return once(partial(world.train, ARMS[arm], device="cpu", **options), seed)
 
 
-@pytest.mark.parametrize("arm", world.ARMS)
+@pytest.mark.parametrize("arm", ARMS)
 def test_a_run_repeats_itself_and_is_read_where_asked(arm: str) -> None:
     one, other = (run(arm, 0, steps=6, at=[3]) for _ in range(2))
     assert one.history.equals(other.history)
@@ -102,7 +140,7 @@ def test_pictures_hang_behind_the_ball_where_asked() -> None:
     plain, hung = (run("variance terms", 0, steps=1, backdrop=b) for b in ("none", "fixed"))
     assert plain.initial_position > hung.initial_position
     with pytest.raises(ValueError, match="backdrop must be one of"):
-        world.train("variance terms", 0, steps=1, backdrop="stripes")
+        world.train(world.Setting(), 0, steps=1, backdrop="stripes")
 
 
 def test_prediction_alone_forgets_and_variance_terms_do_not() -> None:

@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.usage import indices, judged, usage
-from repcollapse.diagnosis.findings import (
-    CODEBOOK,
-    COLLAPSE,
-    HEALTHY,
-    NOT_ENOUGH,
-    WARNING,
-    Advice,
-)
+from repcollapse.checkups.usage import checkup_of, indices, usage
+from repcollapse.diagnosis.findings import CODEBOOK, COLLAPSE, NOT_ENOUGH, WARNING, Advice
 
 # Cochran's rule for counts, five to a cell, asked of the cells that were seen. As long as rows keep
 # coming upon new codes, nobody knows how many more there are; once each has come five times, the
@@ -91,14 +84,14 @@ def codebook_usage(codes: ArrayLike | Sequence[int], size: int) -> Checkup:
         f"{found.perplexity:.1f}; as many even draws would use {found.null_share * size:,.1f}, "
         f"with {found.null_perplexity:.1f}."
     )
-    judgement = judged(found, rows_needed=ROWS_PER_CODE * found.used)
-    if judgement == HEALTHY:
-        return Checkup(seen, metrics)
-    if judgement == COLLAPSE:
-        kind, sentence = CODEBOOK, f"{seen} That is {found.bits_lost:.1f} bits a code less."
-    else:
-        kind, sentence = NOT_ENOUGH, f"Too few rows to tell: {seen}"
-    finding = ADVICE[kind].finding(
-        kind, sentence, "perplexity", found.perplexity, reference=found.null_perplexity
+    return checkup_of(
+        found,
+        rows_needed=ROWS_PER_CODE * found.used,
+        summary=seen,
+        metrics=metrics,
+        measure="perplexity",
+        advice=ADVICE,
+        collapse=CODEBOOK,
+        meaning=f"That is {found.bits_lost:.1f} bits a code less.",
+        rows="rows",
     )
-    return Checkup(seen, metrics, (finding,))

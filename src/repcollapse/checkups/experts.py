@@ -11,15 +11,8 @@ from torch import Tensor
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
 from repcollapse.checkups.checkup import Checkup
-from repcollapse.checkups.usage import indices, judged, usage
-from repcollapse.diagnosis.findings import (
-    COLLAPSE,
-    HEALTHY,
-    NOT_ENOUGH,
-    ROUTING,
-    WARNING,
-    Advice,
-)
+from repcollapse.checkups.usage import checkup_of, indices, usage
+from repcollapse.diagnosis.findings import COLLAPSE, NOT_ENOUGH, ROUTING, WARNING, Advice
 from repcollapse.diagnostics import prototype_usage
 
 # Cochran's rule for counts, five to a cell. Experts, unlike codes, are few and known: with five
@@ -114,24 +107,17 @@ def expert_load(assignments: ArrayLike | Sequence[int], experts: int) -> Checkup
         f"{metrics['load_entropy']:.2f} of log E, that of as many even draws "
         f"{metrics['null_load_entropy']:.2f}."
     )
-    judgement = judged(found, rows_needed=TOKENS_PER_EXPERT * experts)
-    if judgement == HEALTHY:
-        return Checkup(seen, metrics)
-    if judgement == COLLAPSE:
-        kind = ROUTING
-        sentence = (
-            f"{seen} A load as uneven uses no more than {found.perplexity:.1f} experts in effect."
-        )
-    else:
-        kind, sentence = NOT_ENOUGH, f"Too few tokens to tell: {seen}"
-    finding = ADVICE[kind].finding(
-        kind,
-        sentence,
-        "load_entropy",
-        metrics["load_entropy"],
-        reference=metrics["null_load_entropy"],
+    return checkup_of(
+        found,
+        rows_needed=TOKENS_PER_EXPERT * experts,
+        summary=seen,
+        metrics=metrics,
+        measure="load_entropy",
+        advice=ADVICE,
+        collapse=ROUTING,
+        meaning=f"A load as uneven uses no more than {found.perplexity:.1f} experts in effect.",
+        rows="tokens",
     )
-    return Checkup(seen, metrics, (finding,))
 
 
 def _routes(assignments: Any, experts: int) -> tuple[Tensor, dict[str, float]]:

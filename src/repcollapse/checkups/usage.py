@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse._checks import ArrayLike
-from repcollapse.diagnosis.findings import COLLAPSE, HEALTHY, NOT_ENOUGH
+from repcollapse.checkups.checkup import Checkup
+from repcollapse.diagnosis.findings import COLLAPSE, HEALTHY, NOT_ENOUGH, Advice
 
 # One bit: half of the options would hold as much. It is lost against the entropy of as many even
 # draws, so that the number of rows alone never loses it. Of two options a bit is all there is, and
@@ -141,6 +142,66 @@ def judged(found: Usage, *, rows_needed: int) -> str:
         lost = found.used == 1 or found.bits_lost >= BITS_LOST
         return COLLAPSE if lost else HEALTHY
     return NOT_ENOUGH if found.perplexity <= found.size / 2 else HEALTHY
+
+
+def checkup_of(
+    found: Usage,
+    *,
+    rows_needed: int,
+    summary: str,
+    metrics: dict[str, float],
+    measure: str,
+    advice: Mapping[str, Advice],
+    collapse: str,
+    meaning: str,
+    rows: str,
+) -> Checkup:
+    """Return what :func:`judged` says as a checkup, with one finding unless the usage is healthy.
+
+    Parameters
+    ----------
+    found, rows_needed
+        As in :func:`judged`.
+    summary, metrics
+        Of the checkup, whatever is found.
+    measure
+        The one of `metrics` that a finding names. Its reference is that of even draws, under the
+        same name with "null_" before it.
+    advice
+        By kind: for `collapse`, and for "not-enough-data".
+    collapse
+        The kind of a collapse.
+    meaning
+        What a collapse means: the sentence after the summary.
+    rows
+        What a row is called, in the plural.
+
+    Examples
+    --------
+    >>> checkup_of(
+    ...     usage([0, 0, 0, 0, 0, 60]),
+    ...     rows_needed=30,
+    ...     summary="Sixty throws.",
+    ...     metrics={"share": 1 / 6, "null_share": 1.0},
+    ...     measure="share",
+    ...     advice={"loaded": Advice(COLLAPSE, "Throw another die.", "page", "Dice")},
+    ...     collapse="loaded",
+    ...     meaning="All are sixes.",
+    ...     rows="throws",
+    ... ).sentence
+    'Sixty throws. All are sixes.'
+    """
+    judgement = judged(found, rows_needed=rows_needed)
+    if judgement == HEALTHY:
+        return Checkup(summary, metrics)
+    if judgement == COLLAPSE:
+        kind, sentence = collapse, f"{summary} {meaning}"
+    else:
+        kind, sentence = NOT_ENOUGH, f"Too few {rows} to tell: {summary}"
+    finding = advice[kind].finding(
+        kind, sentence, measure, metrics[measure], reference=metrics[f"null_{measure}"]
+    )
+    return Checkup(summary, metrics, (finding,))
 
 
 def indices(name: str, values: Any, size: int) -> Tensor:

@@ -11,13 +11,13 @@ what it is trained for, and what is read of it.
   `reader` of `patches`.
 - Graphs: `smoothing`, and `gcn`.
 - Streams of tasks: the `learner` of `plasticity`.
-- Experts: `tokens`, and the `routing` of them.
+- Experts: a `mixture` of them, and the `routing` of `tokens` to them.
 - Language models: `text`, the geometry of its `words`, and the `language` model.
 - Pairs of towers: `towers` on `halves` of pictures, with `tower_losses`, `tower_readings` and
   `tower_laws`.
 - World models: a `ball` in a box, and the `world` model that watches it.
 
 All are run over arms and seeds by :func:`repcollapse.modes.runs.repeat`, and what is trained by
-steps is trained by :func:`repcollapse.modes.runs.fit`; `pictures` has the images that several of
+steps is trained by :func:`repcollapse.modes.fitting.fit`; `pictures` has the images that several of
 them are trained on.
 """

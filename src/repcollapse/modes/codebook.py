@@ -152,13 +152,15 @@ class Codebook(nn.Module):
             self.total[dead] = self.weight[dead] * share
 
 
-class Grid(nn.Module):
-    """Codes that nobody learns: each dimension of z is squashed and rounded to a few levels.
+class FSQ(nn.Module):
+    """Finite scalar quantisation: each dimension of z is squashed and rounded to a few levels.
+
+    Nobody learns the codes; there are as many as ways to choose a level for each dimension.
 
     Parameters
     ----------
     levels
-        How many for each dimension, each at least 2. There are as many codes as ways to choose.
+        How many for each dimension, each at least 2.
 
     Raises
     ------
@@ -171,7 +173,7 @@ class Grid(nn.Module):
 
     Examples
     --------
-    >>> quantised, index, _ = Grid((2, 3))(torch.tensor([[-9.0, 0.1], [9.0, 9.0]]))
+    >>> quantised, index, _ = FSQ((2, 3))(torch.tensor([[-9.0, 0.1], [9.0, 9.0]]))
     >>> quantised.tolist(), index.tolist()
     ([[-1.0, 0.0], [1.0, 1.0]], [2, 5])
     """

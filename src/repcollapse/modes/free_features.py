@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks, data
 from repcollapse.diagnostics import cosines_of_means
-from repcollapse.modes.runs import minimise
+from repcollapse.modes.fitting import minimise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

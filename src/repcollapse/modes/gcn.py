@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.checkups.residuals import layer_residuals
 from repcollapse.graphs import Graph, block_model, normalised
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.smoothing import (
     ALPHA,
     INITIAL_RESIDUAL,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.data import stream
 from repcollapse.diagnostics import mean_cosine
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.text import RARE, UNKNOWN, WORDS, book
 from repcollapse.modes.words import cosine_term, cosine_to_mean, isotropy
 from repcollapse.training import pick_device

@@ -6,6 +6,7 @@ Recycle its dormant units, draw it anew in whole or in part, or add a pull to ho
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,65 @@ from repcollapse import _checks
 from repcollapse.checkups import unit_scores
 from repcollapse.networks import mlp
 
-ARMS = (
-    *("Adam alone", "ReDo", "LayerNorm", "L2 Init", "LayerNorm + L2 Init"),
-    *("shrink and perturb", "InFeR", "drawn anew"),
-)
 CLASSES, WIDTH = 10, 64
 RECYCLED = 0.1  # the score up to which a unit is recycled
-L2 = 1e-3
-HEADS, SCALE, INFER = 10, 10.0, 0.1
+HEADS, SCALE = 10, 10.0  # InFeR's linear heads, and how many times what they read they keep to
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is done against a loss of plasticity; as it stands, nothing.
+
+    Attributes
+    ----------
+    norm
+        "layer" for layer normalisation, or "none".
+    l2_init, infer
+        Weights of the two terms of :func:`penalty`, at least 0.
+    redo_every
+        After how many steps :func:`redo` recycles dormant units, each time; 0 for never.
+    kept
+        The share of the weights that :func:`shrink_and_perturb` keeps at the end of a task, in
+        [0, 1]: 0 is a reset. None leaves weights and optimiser as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For values other than these.
+
+    Examples
+    --------
+    >>> Setting(l2_init=-1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: l2_init must be at least 0; got -1.0
+    """
+
+    norm: str = "none"
+    l2_init: float = 0.0
+    infer: float = 0.0
+    redo_every: int = 0
+    kept: float | None = None
+
+    def __post_init__(self) -> None:
+        _checks.choice("norm", self.norm, ("none", "layer"))
+        _checks.number("l2_init", self.l2_init, at_least=0)
+        _checks.number("infer", self.infer, at_least=0)
+        _checks.integer("redo_every", self.redo_every, at_least=0)
+        if self.kept is not None:
+            _checks.number("kept", self.kept, at_least=0, at_most=1)
+
+
+ARMS = {
+    "Adam alone": Setting(),
+    "ReDo": Setting(redo_every=40),
+    "LayerNorm": Setting(norm="layer"),
+    "L2 Init": Setting(l2_init=1e-3),
+    "LayerNorm + L2 Init": Setting(norm="layer", l2_init=1e-3),
+    "InFeR": Setting(infer=0.1),
+    "shrink and perturb": Setting(kept=0.4),
+    "reset": Setting(kept=0.0),
+}
 
 
 class Learner(nn.Module):
@@ -52,7 +104,7 @@ class Learner(nn.Module):
         return [layer for layer in self.body if isinstance(layer, nn.Linear)]
 
 
-def recycle(model: Learner, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
+def redo(model: Learner, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
     """Recycle the units whose score is at most 0.1 as ReDo does, and return how many they are.
 
     Incoming weights are drawn anew, outgoing ones set to zero, and the optimiser forgets both.
@@ -82,7 +134,7 @@ def recycle(model: Learner, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
     >>> model(x).sum().backward()
     >>> adam.step()
     >>> _ = nn.init.constant_(model.linear[0].bias, -100.0)  # no unit of the first layer answers
-    >>> recycle(model, adam, x) >= WIDTH
+    >>> redo(model, adam, x) >= WIDTH
     True
     """
     with torch.no_grad():
@@ -101,7 +153,7 @@ def recycle(model: Learner, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
     return recycled
 
 
-def fresh_start(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float = 0.0) -> None:
+def shrink_and_perturb(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float) -> None:
     """Replace the weights w by `kept` w + (1 - `kept`) fresh ones; the optimiser forgets all.
 
     Parameters
@@ -109,7 +161,7 @@ def fresh_start(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float
     model, optimizer
         Changed in place. Fresh weights are drawn from torch's global generator.
     kept
-        In [0, 1]: 0 draws all anew, and at 1 only the optimiser forgets.
+        In [0, 1]: 0 is a reset, which draws all anew, and at 1 only the optimiser forgets.
 
     References
     ----------
@@ -119,7 +171,7 @@ def fresh_start(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float
     --------
     >>> model = Learner(4)
     >>> before = model.linear[0].weight.clone()
-    >>> fresh_start(model, torch.optim.Adam(model.parameters()), kept=1.0)
+    >>> shrink_and_perturb(model, torch.optim.Adam(model.parameters()), kept=1.0)
     >>> torch.equal(model.linear[0].weight, before)
     True
     """
@@ -132,17 +184,22 @@ def fresh_start(model: Learner, optimizer: torch.optim.Optimizer, *, kept: float
     optimizer.state.clear()
 
 
-def penalty(arm: str, model: Learner, heads: nn.Linear, x: Tensor) -> Callable[[Tensor], Tensor]:
-    r"""Return what an arm adds to the loss, as a function of the second layer's activations h.
+def penalty(
+    setting: Setting, model: Learner, heads: nn.Linear, x: Tensor
+) -> Callable[[Tensor], Tensor]:
+    r"""Return what a setting adds to the loss, as a function of the second layer's activations h.
 
-    L2 Init adds :math:`10^{-3} \lVert \theta - \theta_0 \rVert^2`, with the weights
-    :math:`\theta_0` as they are at this call; InFeR adds a tenth of the mean squared distance of
-    V h from ten times what the heads V read at this call; the others nothing.
+    .. math:: \lambda \lVert \theta - \theta_0 \rVert^2
+              + \mu \, \frac1{NK} \sum_i \lVert V h_i - 10\, V_0 h_{0,i} \rVert^2
+
+    The first is L2 Init, with the weights :math:`\theta_0` as they are at this call and
+    :math:`\lambda` the setting's `l2_init`; the second InFeR, with K heads V, what they and the
+    network were at this call, and :math:`\mu` the setting's `infer`.
 
     Parameters
     ----------
-    arm
-        One of `ARMS`.
+    setting
+        Whose weights of the terms count; a term of weight 0 is left out.
     model, heads
         The network, and InFeR's linear heads on its second layer, which learn with it.
     x
@@ -153,11 +210,6 @@ def penalty(arm: str, model: Learner, heads: nn.Linear, x: Tensor) -> Callable[[
     Callable
         From h, shape (N, 64), to a scalar of at least 0. L2 Init's is 0 at this call.
 
-    Raises
-    ------
-    ValueError
-        For any other arm.
-
     References
     ----------
     Kumar et al. 2023, equation 1; Lyle et al. 2022, section 4.
@@ -166,16 +218,21 @@ def penalty(arm: str, model: Learner, heads: nn.Linear, x: Tensor) -> Callable[[
     --------
     >>> model, heads, x = Learner(4), nn.Linear(WIDTH, HEADS), torch.ones(5, 4)
     >>> h = model.hidden(x)[-1]
-    >>> [penalty(arm, model, heads, x)(h).item() for arm in ("L2 Init", "Adam alone")]
+    >>> [penalty(ARMS[arm], model, heads, x)(h).item() for arm in ("L2 Init", "Adam alone")]
     [0.0, 0.0]
     """
-    _checks.choice("arm", arm, ARMS)
-    if "L2 Init" in arm:
-        weights = list(model.parameters())
-        origin = parameters_to_vector(weights).detach().clone()
-        return lambda hidden: L2 * (parameters_to_vector(weights) - origin).square().sum()
-    if arm == "InFeR":
-        with torch.no_grad():
-            aim = SCALE * heads(model.hidden(x)[-1])
-        return lambda hidden: INFER * F.mse_loss(heads(hidden), aim)
-    return lambda hidden: hidden.new_zeros(())
+    weights = list(model.parameters())
+    with torch.no_grad():
+        origin = parameters_to_vector(weights).clone()
+        aim = SCALE * heads(model.hidden(x)[-1])
+
+    def added(hidden: Tensor) -> Tensor:
+        total = hidden.new_zeros(())
+        if setting.l2_init:
+            moved = parameters_to_vector(weights) - origin
+            total = total + setting.l2_init * moved.square().sum()
+        if setting.infer:
+            total = total + setting.infer * F.mse_loss(heads(hidden), aim)
+        return total
+
+    return added

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repcollapse import _checks
 from repcollapse.checkups import gaussian_kl
-from repcollapse.modes.runs import minimise
+from repcollapse.modes.fitting import minimise
 
 
 def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price: float) -> Tensor:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from repcollapse import _checks
 from repcollapse.data import stream
 from repcollapse.modes.classifier import Classifier, Trained
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.pictures import Pictures, pictures
-from repcollapse.modes.runs import fit
 from repcollapse.modes.supcon import supcon
 from repcollapse.networks import calibrate_batch_norm
 from repcollapse.training import pick_device

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from repcollapse.checkups import Usage, usage
 from repcollapse.data import stream
-from repcollapse.modes.codebook import BATCH, SIZE, Codebook, Grid
+from repcollapse.modes.codebook import BATCH, FSQ, SIZE, Codebook
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.pictures import Pictures, pictures
-from repcollapse.modes.runs import fit
 from repcollapse.networks import mlp
 from repcollapse.training import pick_device, seeded
 
@@ -42,7 +42,7 @@ class Trained:
         The code of each picture, (N,), what the encoder makes of it, (N, d), and what the decoder
         does, (N, P).
     codes
-        The codes, (K, d); None for a :class:`repcollapse.modes.codebook.Grid`.
+        The codes, (K, d); None for a :class:`repcollapse.modes.codebook.FSQ`.
     trail
         z and codes by step, at the steps asked for.
     """
@@ -60,21 +60,6 @@ class Trained:
     def usage(self) -> Usage:
         """How many codes are in use, and how evenly."""
         return usage(self.index.bincount(minlength=self.size))
-
-    @property
-    def used(self) -> int:
-        """How many codes are in use."""
-        return self.usage.used
-
-    @property
-    def share(self) -> float:
-        """Which share of all codes that is."""
-        return self.usage.share
-
-    @property
-    def perplexity(self) -> float:
-        """How many codes are in use in effect."""
-        return self.usage.perplexity
 
 
 def pixel_rows(dataset: str, seed: int) -> Pictures:
@@ -135,7 +120,7 @@ class Autoencoder(nn.Module):
         Of K codes of d dimensions.
     """
 
-    def __init__(self, pixels: int, bottleneck: Codebook | Grid) -> None:
+    def __init__(self, pixels: int, bottleneck: Codebook | FSQ) -> None:
         super().__init__()
         self.encoder = mlp([pixels, HIDDEN, bottleneck.width], norm="none")
         self.bottleneck = bottleneck
@@ -148,7 +133,7 @@ class Autoencoder(nn.Module):
 
 
 def train(
-    make: Callable[[], Codebook | Grid],
+    make: Callable[[], Codebook | FSQ],
     seed: int,
     *,
     steps: int,

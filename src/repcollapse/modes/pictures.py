@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.data import load
+from repcollapse.training import chance
 
 ABOUT = ("channels", "pixels")
 
@@ -29,6 +30,9 @@ class Pictures:
         Their classes, int64, shapes (N,) and (M,).
     classes
         How many classes the data set has.
+    mean, scale
+        What was subtracted from each picture, and what it was divided by after: of shapes that go
+        with (C, H, W).
 
     Examples
     --------
@@ -42,6 +46,8 @@ class Pictures:
     test: Tensor
     test_labels: Tensor
     classes: int
+    mean: Tensor
+    scale: Tensor
 
     def each(self, function: Callable[[Tensor], Tensor]) -> Pictures:
         """Return them with `function` applied to the pictures of both halves."""
@@ -55,13 +61,48 @@ class Pictures:
             self.test.to(device),
             self.test_labels.to(device),
             self.classes,
+            self.mean.to(device),
+            self.scale.to(device),
         )
+
+    def raw(self, images: Tensor) -> Tensor:
+        r"""Return standardised pictures as they were in the data set.
+
+        .. math:: s\,x + m
+
+        Parameters
+        ----------
+        images
+            Standardised as these are, shape (N, C, H, W).
+
+        Returns
+        -------
+        Tensor
+            Of that shape; of :attr:`train` and :attr:`test`, values in [0, 1] but for rounding.
+
+        Raises
+        ------
+        ValueError
+            For images of another shape than :attr:`train`, or after :meth:`each` made rows of them.
+
+        Examples
+        --------
+        >>> digits = pictures("digits", 0)
+        >>> seen = load("digits", seed=0).test.images
+        >>> bool(torch.allclose(digits.raw(digits.test), seen, atol=1e-6))
+        True
+        """
+        if images.ndim != 4 or images.shape[1:] != self.train.shape[1:]:
+            raise ValueError(
+                "images must have shape (N, C, H, W), with C, H and W as in train, of shape "
+                f"{tuple(self.train.shape)}; got {tuple(images.shape)}"
+            )
+        return images * self.scale + self.mean
 
     @property
     def chance(self) -> float:
         """The share of the test pictures that are of the largest training class, in [0, 1]."""
-        largest = self.train_labels.bincount().argmax()
-        return float((self.test_labels == largest).double().mean())
+        return chance(self.train_labels, self.test_labels)
 
 
 def pictures(dataset: str, seed: int, *, about: str = "channels") -> Pictures:
@@ -124,6 +165,8 @@ def _standardised(dataset: str, seed: int, about: str) -> Pictures:
         test=(test - mean) / scale,
         test_labels=both.test.labels,
         classes=len(both.class_names),
+        mean=mean,
+        scale=scale,
     )
 
 

@@ -19,22 +19,21 @@ from repcollapse import _checks
 from repcollapse.checkups import dormant_share
 from repcollapse.data import stream
 from repcollapse.diagnostics import effective_rank
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.learner import (
-    ARMS,
     CLASSES,
     HEADS,
     WIDTH,
     Learner,
-    fresh_start,
+    Setting,
     penalty,
-    recycle,
+    redo,
+    shrink_and_perturb,
 )
 from repcollapse.modes.pictures import pictures
-from repcollapse.modes.runs import fit
 from repcollapse.training import pick_device
 
 IMAGES, TASKS, LR = 300, 14, 5e-3
-REDO_EVERY, SHRINK = 40, 0.4  # steps between two recyclings; what is kept of weights
 LATE = 5  # tasks at the end of the stream, whose mean says what can still be learnt
 
 
@@ -47,7 +46,7 @@ class Trained:
     history
         A row for each task, read when it ends: "task", counted from 1; "accuracy", the share of
         its labels that are learnt; "dormant", the share of units that are; "rank", the effective
-        rank of the second layer; and "weights", the length of all weights and biases.
+        rank of the second layer; and "weight_norm", that of all weights and biases as one vector.
     activations
         Those of the second layer, on the CPU, shape (images, units), by task.
     """
@@ -104,17 +103,15 @@ def tasks(images: int, seed: int, count: int = TASKS) -> Tensor:
 
 
 def train(
-    arm: str, seed: int, *, steps: int, dataset: str = "digits", device: str = "auto"
+    setting: Setting, seed: int, *, steps: int, dataset: str = "digits", device: str = "auto"
 ) -> Trained:
-    """Teach a network fourteen tasks one after another, with one means against losing plasticity.
+    """Teach a network fourteen tasks one after another.
 
     Parameters
     ----------
-    arm
-        "Adam alone": none. "ReDo": dormant units are recycled every 40 steps. "LayerNorm". "L2
-        Init" and "InFeR": see :func:`repcollapse.modes.learner.penalty`. "LayerNorm + L2 Init".
-        "shrink and perturb": at the end of a task, 0.4 of the weights plus 0.6 fresh ones. "drawn
-        anew": all weights are, at the end of a task.
+    setting
+        What is done against a loss of plasticity; :data:`repcollapse.modes.learner.ARMS` has some
+        by name.
     seed
         Governs the images and their labels. Weights come from torch's global generator, which
         :func:`repcollapse.modes.runs.once` seeds.
@@ -135,40 +132,40 @@ def train(
 
     Examples
     --------
-    >>> trained = train("ReDo", 0, steps=1, device="cpu")
+    >>> trained = train(Setting(redo_every=40), 0, steps=1, device="cpu")
     >>> len(trained.history), tuple(trained.activations[14].shape)
     (14, (300, 64))
     """
-    _checks.choice("arm", arm, ARMS)
     steps = _checks.integer("steps", steps, at_least=1)
     place = pick_device(device)
     x = images(dataset, seed).to(place)
     labels = tasks(len(x), seed).to(place)
-    model = Learner(x.shape[1], norm="layer" if "LayerNorm" in arm else "none").to(place)
+    model = Learner(x.shape[1], norm=setting.norm).to(place)
     heads = nn.Linear(WIDTH, HEADS, bias=False).to(place)
-    added = penalty(arm, model, heads, x)
-    weights = [*model.parameters(), *(heads.parameters() if arm == "InFeR" else ())]
+    added = penalty(setting, model, heads, x)
+    weights = [*model.parameters(), *(heads.parameters() if setting.infer else ())]
     adam = torch.optim.Adam(weights, lr=LR, fused=True)
     rows: list[dict[str, float]] = []
     activations: dict[int, Tensor] = {}
+    total = steps * TASKS
+    ends = range(steps, total + 1, steps)
+    recycled = range(setting.redo_every, total, setting.redo_every) if setting.redo_every else ()
 
     def loss(step: int) -> Tensor:
         *_, hidden = model.hidden(x)
         return F.cross_entropy(model.linear[-1](hidden), labels[step // steps]) + added(hidden)
 
     def watch(step: int) -> None:
-        task, left = divmod(step, steps)
-        if left == 0:
+        if step in ends:
+            task = step // steps
             rows.append({"task": task, **_read(model, x, labels[task - 1])})
             activations[task] = model.hidden(x)[-1].cpu()
-            if arm in ("drawn anew", "shrink and perturb"):
-                fresh_start(model, adam, kept=SHRINK if arm == "shrink and perturb" else 0.0)
-        if arm == "ReDo" and step % REDO_EVERY == 0 and task < TASKS:
-            recycle(model, adam, x)
+            if setting.kept is not None:
+                shrink_and_perturb(model, adam, kept=setting.kept)
+        if step in recycled:
+            redo(model, adam, x)
 
-    total = steps * TASKS
-    redo = range(REDO_EVERY, total, REDO_EVERY) if arm == "ReDo" else ()
-    fit(adam, loss, steps=total, watch=watch, at={*range(steps, total + 1, steps), *redo})
+    fit(adam, loss, steps=total, watch=watch, at={*ends, *recycled})
     return Trained(pd.DataFrame(rows), activations)
 
 
@@ -179,5 +176,5 @@ def _read(model: Learner, x: Tensor, labels: Tensor) -> dict[str, float]:
         "accuracy": float(right),
         "dormant": dormant_share({"first": first, "second": second}).metrics["dormant_share"],
         "rank": effective_rank(second),
-        "weights": float(parameters_to_vector(model.parameters()).double().norm()),
+        "weight_norm": float(parameters_to_vector(model.parameters()).double().norm()),
     }

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.checkups import gaussian_kl
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 from repcollapse.networks import mlp
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.graphs import Graph
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 
 PLAIN, PAIR_NORM, INITIAL_RESIDUAL = RULES = ("plain", "PairNorm", "initial residual")
 DEPTHS = (0, 1, 2, 4, 8, 16, 32)

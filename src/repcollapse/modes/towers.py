@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from repcollapse import _checks
 from repcollapse.data import stream
+from repcollapse.modes.fitting import fit
 from repcollapse.modes.halves import SIDES, halves
-from repcollapse.modes.runs import fit
 from repcollapse.modes.tower_laws import log_temperature_gradient
 from repcollapse.modes.tower_losses import Loss, Schedule, info_nce
 from repcollapse.modes.tower_readings import Trained

@@ -20,17 +20,13 @@ from repcollapse import _checks, objectives
 from repcollapse.data import stream
 from repcollapse.diagnostics import effective_rank, regression_probe
 from repcollapse.modes.ball import SIDE, Film, backdrops, film
-from repcollapse.modes.runs import fit
+from repcollapse.modes.fitting import fit
 from repcollapse.networks import follow, mlp
 from repcollapse.training import pick_device
 
 WIDTH, LATENTS = 64, 16
-ARMS = (
-    *("prediction alone", "stop-gradient", "momentum target", "variance terms", "SIGReg"),
-    "reconstruction",
-)
-MOMENTUM = 0.99
-VICREG, SIGREG, SLICES = 1 / 25, 0.1, 64  # as in VICReg, where variance has 25, and LeWorldModel
+TARGETS = ("own", "detached", "momentum")
+MOMENTUM, SLICES = 0.99, 64
 FILMS, JUDGED, BATCH, LR = 8192, 1000, 64, 2e-3
 
 
@@ -45,16 +41,65 @@ class WorldModel(nn.Module):
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
 
 
-def loss_of(model: WorldModel, now: Tensor, then: Tensor, arm: str) -> Tensor:
-    r"""Return the squared error of the predicted latent, and what an arm adds against collapse.
+@dataclass(frozen=True)
+class Setting:
+    """What a loss has against collapse; as it stands, nothing: prediction alone.
 
-    .. math:: \frac1{ND} \sum_i \lVert g(f(x_i)) - f(x'_i) \rVert^2
+    Attributes
+    ----------
+    target
+        The next latent that is predicted: "own", that of the encoder; "detached", the same for a
+        constant; "momentum", that of a slow copy of the encoder.
+    variance, covariance
+        Weights of these terms of :func:`repcollapse.objectives.vicreg_terms`, at least 0.
+    sigreg
+        Weight of the statistic of :func:`repcollapse.objectives.sigreg_terms`, at least 0.
+    reconstruction
+        Weight of the squared error of a decoder that draws what is seen, at least 0.
 
-    with the encoder f and the predictor g. In "prediction alone" that is all, and its least value,
-    0, is that of any constant f. "stop-gradient" takes :math:`f(x')` for a constant; "momentum
-    target" takes a slow copy of f there; "variance terms" adds the variance and covariance terms of
-    VICReg, "SIGReg" 0.1 times the statistic of SIGReg, "reconstruction" the squared error of a
-    decoder that draws x.
+    Raises
+    ------
+    TypeError, ValueError
+        For values other than these.
+
+    Examples
+    --------
+    >>> Setting(sigreg=-0.1)
+    Traceback (most recent call last):
+    ...
+    ValueError: sigreg must be at least 0; got -0.1
+    """
+
+    target: str = "own"
+    variance: float = 0.0
+    covariance: float = 0.0
+    sigreg: float = 0.0
+    reconstruction: float = 0.0
+
+    def __post_init__(self) -> None:
+        _checks.choice("target", self.target, TARGETS)
+        for term in ("variance", "covariance", "sigreg", "reconstruction"):
+            _checks.number(term, getattr(self, term), at_least=0)
+
+
+ARMS = {
+    "prediction alone": Setting(),
+    "stop-gradient": Setting(target="detached"),
+    "momentum target": Setting(target="momentum"),
+    "variance terms": Setting(variance=1.0, covariance=1 / 25),  # as in VICReg, 25 to 1
+    "SIGReg": Setting(sigreg=0.1),  # as in LeWorldModel
+    "reconstruction": Setting(reconstruction=1.0),
+}
+
+
+def loss_of(model: WorldModel, now: Tensor, then: Tensor, setting: Setting) -> Tensor:
+    r"""Return the squared error of the predicted latent, and what a setting adds against collapse.
+
+    .. math:: \frac1{ND} \sum_i \lVert g(f(x_i)) - t_i \rVert^2
+
+    with the encoder f, the predictor g, and the target t: :math:`f(x'_i)`, the same for a constant,
+    or what a slow copy of f makes of :math:`x'_i`. In prediction alone, with the first, that is
+    all, and its least value, 0, is that of any constant f.
 
     Parameters
     ----------
@@ -62,35 +107,36 @@ def loss_of(model: WorldModel, now: Tensor, then: Tensor, arm: str) -> Tensor:
         Whose latents.
     now, then
         What is seen at two successive times, shape (N, 2 SIDE**2).
-    arm
-        One of `ARMS`.
+    setting
+        The target, and the weights of further terms; a term of weight 0 is left out.
 
     Returns
     -------
     Tensor
         A scalar, at least 0.
 
-    Raises
-    ------
-    ValueError
-        For any other arm.
+    Examples
+    --------
+    >>> model, seen = WorldModel(), torch.rand(2, 5, 2 * SIDE**2)
+    >>> dull = loss_of(model, *seen, Setting())
+    >>> bool(dull < loss_of(model, *seen, Setting(variance=1.0)))
+    True
     """
-    _checks.choice("arm", arm, ARMS)
-    if arm in ("stop-gradient", "momentum target"):
+    if setting.target == "own":
+        z, aim = model.encoder(torch.cat([now, then])).chunk(2)
+    else:
+        z = model.encoder(now)
         with torch.no_grad():
-            aim = (model.encoder if arm == "stop-gradient" else model.target)(then)
-        return F.mse_loss(model.predictor(model.encoder(now)), aim)
-    z_now, z_then = model.encoder(torch.cat([now, then])).chunk(2)
-    error = F.mse_loss(model.predictor(z_now), z_then)
-    match arm:
-        case "variance terms":
-            terms = objectives.vicreg_terms(z_now, z_then)
-            return error + terms.variance + VICREG * terms.covariance
-        case "SIGReg":
-            return error + SIGREG * objectives.sigreg_terms(z_now, z_then, slices=SLICES).statistic
-        case "reconstruction":
-            return error + F.mse_loss(model.decoder(z_now), now)
-    return error
+            aim = (model.encoder if setting.target == "detached" else model.target)(then)
+    loss = F.mse_loss(model.predictor(z), aim)
+    if setting.variance or setting.covariance:
+        terms = objectives.vicreg_terms(z, aim)
+        loss = loss + setting.variance * terms.variance + setting.covariance * terms.covariance
+    if setting.sigreg:
+        loss = loss + setting.sigreg * objectives.sigreg_terms(z, aim, slices=SLICES).statistic
+    if setting.reconstruction:
+        loss = loss + setting.reconstruction * F.mse_loss(model.decoder(z), now)
+    return loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +206,7 @@ class Trained:
 
 
 def train(
-    arm: str,
+    setting: Setting,
     seed: int,
     *,
     steps: int,
@@ -169,12 +215,12 @@ def train(
     at: Collection[int] = (),
     device: str = "auto",
 ) -> Trained:
-    """Train a model with one means against collapse, on 8,192 films of three frames.
+    """Train a model on 8,192 films of three frames.
 
     Parameters
     ----------
-    arm
-        One of `ARMS`, see :func:`loss_of`.
+    setting
+        What its loss has against collapse; `ARMS` has some by name.
     seed
         Governs the films, their order, and the pictures behind the ball. Weights come from torch's
         global generator, which :func:`repcollapse.modes.runs.once` seeds.
@@ -200,11 +246,10 @@ def train(
 
     Examples
     --------
-    >>> trained = train("stop-gradient", 0, steps=2, at=[1], device="cpu")
+    >>> trained = train(ARMS["stop-gradient"], 0, steps=2, at=[1], device="cpu")
     >>> trained.history["step"].tolist(), trained.position <= 1
     ([0, 1, 2], True)
     """
-    _checks.choice("arm", arm, ARMS)
     steps = _checks.integer("steps", steps, at_least=1)
     pictures = (None, None) if backdrop == "none" else backdrops(dataset, seed)
     taken, judged = (
@@ -220,10 +265,10 @@ def train(
     encoders: dict[int, nn.Module] = {}
 
     def loss(step: int) -> Tensor:
-        if arm == "momentum target" and step:
+        if setting.target == "momentum" and step:
             follow(model.target, model.encoder.parameters(), MOMENTUM)
         drawn = torch.randint(FILMS, (BATCH,), generator=order)
-        return loss_of(model, now[drawn], then[drawn], arm)
+        return loss_of(model, now[drawn], then[drawn], setting)
 
     def watch(step: int) -> None:
         encoders[step] = copy.deepcopy(model.encoder).cpu()
