@@ -18,12 +18,7 @@ from repcollapse.diagnostics import resolution_probe
 from repcollapse.modes.attention import Wiring
 from repcollapse.modes.fitting import fit
 from repcollapse.modes.pictures import pictures
-<<<<<<< HEAD
 from repcollapse.modes.reader import PATCHES, VisionTransformer, patchify
-from repcollapse.modes.runs import fit
-=======
-from repcollapse.modes.reader import PLACES, Reader, cut
->>>>>>> w-b
 from repcollapse.training import pick_device
 
 PROBED = 100  # pictures on which a probe of the position is learned, and as many that test it
