@@ -1,4 +1,4 @@
-"""The callback for Lightning, with a trainer that does what Lightning's does around a batch."""
+"""The callback for Lightning, with a trainer that does what Lightning's does, and with that itself."""
 
 import subprocess
 import sys
@@ -89,6 +89,45 @@ def test_hooks_are_gone_after_an_error(adapter):
     watch.on_exception(None, module, RuntimeError())  # before the fit has begun
     Trainer(watch).fit(module, [normal(0)], error=RuntimeError())
     assert not module.encoder._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:lightning")  # of what torch renames
+def test_lightnings_own_trainer_warns_of_a_collapse(tmp_path, monkeypatch):
+    lightning = pytest.importorskip("lightning.pytorch")
+    monkeypatch.delitem(sys.modules, "repcollapse.integrations.lightning", raising=False)
+    from repcollapse.integrations.lightning import CollapseMonitor
+
+    class Collapsing(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(8, 16)
+
+        def training_step(self, batch, index):
+            return (self.encoder(batch) - 1).square().mean()  # a constant is the answer
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    rows = torch.randn(128 * 256, 8, generator=torch.Generator().manual_seed(0))
+    loader = torch.utils.data.DataLoader(rows, batch_size=256)
+    watch = CollapseMonitor({"z": "encoder"})
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[watch],
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model = Collapsing()
+    with pytest.warns(CollapseWarning, match="^z: complete collapse"):
+        trainer.fit(model, loader)
+    assert trainer.global_step == 128
+    assert watch.monitor.history["step"].tolist() == [1, 25, 50, 75, 100, 125]
+    assert set(watch.monitor.log()) <= set(trainer.logged_metrics)
+    assert not model.encoder._forward_hooks
 
 
 def test_without_lightning_it_says_what_to_do():
