@@ -1,4 +1,4 @@
-"""The callback for Lightning, with a trainer that does what Lightning's does, and with that itself."""
+"""The callback for Lightning, with a trainer that does what Lightning's does, and with its own."""
 
 import subprocess
 import sys
@@ -91,7 +91,7 @@ def test_hooks_are_gone_after_an_error(adapter):
     assert not module.encoder._forward_hooks
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:lightning")  # of what torch renames
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # torch renames it
 def test_lightnings_own_trainer_warns_of_a_collapse(tmp_path, monkeypatch):
     lightning = pytest.importorskip("lightning.pytorch")
     monkeypatch.delitem(sys.modules, "repcollapse.integrations.lightning", raising=False)
