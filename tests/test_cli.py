@@ -117,12 +117,20 @@ def test_a_usage_error_names_the_option_and_exits_with_2(tmp_path, given, option
     assert message.replace("'", "") in said
 
 
-@pytest.mark.parametrize("option", ["--method", "--out"])
-def test_what_is_needed_is_asked_for(tmp_path, option):
-    given = arguments(tmp_path)
+def without(given, option):
     place = given.index(option)
-    result = invoke(*given[:place], *given[place + 2 :])
-    assert result.exit_code == 2 and f"Missing option '{option}'" in result.stderr
+    return [*given[:place], *given[place + 2 :]]
+
+
+def test_what_is_needed_is_asked_for(tmp_path):
+    result = invoke(*without(arguments(tmp_path), "--method"))
+    assert result.exit_code == 2 and "Missing option '--method'" in result.stderr
+
+
+def test_the_folder_has_a_name_by_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert invoke(*without(arguments(tmp_path), "--out")).exit_code == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["vicreg-digits-mlp"]
 
 
 def test_other_settings_than_the_checkpoints_are_a_usage_error(tmp_path):

@@ -67,13 +67,14 @@ def train(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             file_okay=False,
             help="Folder for checkpoints, metrics.jsonl and result.json.",
             rich_help_panel=_OUTPUT,
+            show_default="runs/METHOD-DATASET-ENCODER",
         ),
-    ],
+    ] = None,
     dataset: Annotated[
         str,
         typer.Option(
@@ -200,7 +201,7 @@ def train(
     The same command goes on where an earlier one was stopped or killed, and ends with the numbers
     of a run that was not. Several processes share the batch and give one process's result:
 
-    torchrun --nproc-per-node=2 -m repcollapse train --method vicreg --out runs/vicreg
+    torchrun --nproc-per-node=2 -m repcollapse train --method vicreg
     """
     given = dict(locals())
     with _usage_errors():
@@ -208,6 +209,7 @@ def train(
 
         names = {field.name for field in fields(Settings)}
         settings = Settings(**{name: value for name, value in given.items() if name in names})
+    out = out or Path("runs", f"{settings.method}-{settings.dataset}-{settings.encoder}")
     _train(settings, out, device=device, resume=resume, checkpoint_every=checkpoint_every)
 
 
