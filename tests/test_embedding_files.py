@@ -213,6 +213,9 @@ def test_a_named_index_in_csv_is_a_column_like_others_and_refused(tmp_path: Path
 
 
 SERIES: dict[str, Callable[[pd.Series, Path], object]] = {
+    "parquet": lambda values, path: (
+        values.set_axis(10 + values.index[::-1]).to_frame("label").to_parquet(path)
+    ),
     "header": lambda values, path: values.to_csv(path, index=False),
     "index": lambda values, path: values.to_csv(path),
     "bare": lambda values, path: values.to_csv(path, index=False, header=False),
@@ -225,8 +228,9 @@ SERIES: dict[str, Callable[[pd.Series, Path], object]] = {
 def test_labels_that_pandas_wrote_are_all_read_and_nothing_else(
     tmp_path: Path, how: str, values: list[object]
 ) -> None:
-    SERIES[how](pd.Series(values), tmp_path / "y.csv")
-    codes, names = read_codes(tmp_path / "y.csv", len(values), what="labels")
+    path = tmp_path / ("y.parquet" if how == "parquet" else "y.csv")
+    SERIES[how](pd.Series(values), path)
+    codes, names = read_codes(path, len(values), what="labels")
     assert [names[code] for code in codes] == [str(value) for value in values]
 
 

@@ -27,7 +27,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import dropwhile, pairwise
@@ -320,7 +320,9 @@ def require_file(location: str | Path) -> None:
     except (OSError, ValueError):  # a name that no file can have
         there = folder = False
     if not there and folder:
-        beside = {each.stem: each for each in path.parent.iterdir() if each.suffix in READERS}
+        beside = {}
+        with suppress(OSError):  # a folder that may be entered and not be listed
+            beside = {each.stem: each for each in path.parent.iterdir() if each.suffix in READERS}
         near = difflib.get_close_matches(path.stem, beside, 1)
         meant = f"did you mean {show(beside[near[0]])}?" if near else "check its name"
         raise InputError(f"{name} does not exist: {meant}")

@@ -323,8 +323,8 @@ def explain_loss(
     is trained, too: the embeddings decide, so ask diagnose.
     >>> print(explain_loss("vicreg", 49.5))
     49.5 is not what vicreg reads at complete collapse (24.75) in the official code's convention,
-    the default, but what it reads in the paper's convention: give convention. A loss does not show
-    every collapse: the embeddings decide, so ask diagnose.
+    the default, but what it reads in the paper's convention: give convention to check. A loss does
+    not show every collapse: the embeddings decide, so ask diagnose.
     >>> print(explain_loss("nt_xent", 4.1, pairs=256))
     4.1 is not what nt_xent reads at complete collapse (6.236). A loss does not show every collapse:
     the embeddings decide, so ask diagnose.
@@ -347,7 +347,9 @@ def _with_all_counts(name: str, value: float, tolerance: float, settings: Settin
     denied = f"{value:g} is not what {name} reads {each}"
     for word, given, other in _other_words(name, settings):
         if _match(_states(name, settings | {word: other}), value, tolerance):
-            default, check = ("", "") if word in settings else (", the default", f": give {word}")
+            default, check = (
+                ("", "") if word in settings else (", the default", f": give {word} to check")
+            )
             said = (
                 f"{denied} {BY[word, given]}{default}, but what it reads {BY[word, other]}{check}."
             )
