@@ -18,7 +18,17 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from repcollapse.files import READERS, InputError, open_rows, read_codes, show, write_whole
+from repcollapse import files
+from repcollapse.files import (
+    READERS,
+    InputError,
+    left_out,
+    open_rows,
+    read_codes,
+    require_file,
+    show,
+    write_whole,
+)
 
 Z = np.random.default_rng(0).normal(size=(37, 5)).astype(np.float32)
 FORBIDDEN = Path(tempfile.gettempdir()) / "repcollapse-test-code-was-run"
@@ -45,6 +55,8 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
     ),
     "lists.parquet": save_parquet_lists,
     "head.csv": lambda path, z: pd.DataFrame(z).to_csv(path, index=False, header=list("abcde")),
+    "counted.csv": lambda path, z: pd.DataFrame(z).to_csv(path, index=False),
+    "indexed.csv": lambda path, z: pd.DataFrame(z).to_csv(path),
     "bare.csv": lambda path, z: pd.DataFrame(z).to_csv(path, index=False, header=False),
 }
 
@@ -121,8 +133,176 @@ def test_labels_of_another_length_or_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels must have shape \(5,\).*has \(4,\)"):
         read_codes(tmp_path / "l.npy", 5, what="labels")
     np.save(tmp_path / "f.npy", np.linspace(0, 1, 5))
-    with pytest.raises(InputError, match=r"groups must be integers or strings.*float64"):
+    with pytest.raises(InputError, match=r"groups must be integers or strings.*float64: .*astype"):
         read_codes(tmp_path / "f.npy", 5, what="groups")
+
+
+# --- what pandas writes beside the numbers
+
+NAMES = [f"img{row}" for row in range(len(Z))]
+NUMBERED, NAMED = pd.DataFrame(Z), pd.DataFrame(Z, columns=[f"f{k}" for k in range(5)])
+
+
+def again(path: Path, frame: pd.DataFrame) -> None:
+    """Write what was written with its index and read without."""
+    frame.to_csv(path)
+    pd.read_csv(path).to_csv(path, index=False)
+
+
+NAMELESS = "its first column, which has no name"
+INDEXED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
+    "counted.csv": (lambda path: NUMBERED.to_csv(path, index=False), ()),
+    "from-1.csv": (
+        lambda path: NUMBERED.rename(columns=lambda k: k + 1).to_csv(path, index=False),
+        (),
+    ),
+    "default.csv": (NUMBERED.to_csv, (NAMELESS,)),
+    "named.csv": (NAMED.to_csv, (NAMELESS,)),
+    "images.csv": (NUMBERED.set_axis(NAMES).to_csv, (NAMELESS,)),
+    "again.csv": (lambda path: again(path, NUMBERED), (NAMELESS,)),
+    "two.csv": (NUMBERED.set_axis([NAMES, NAMES]).to_csv, ("its first 2 columns",)),
+    "default.parquet": (NAMED.to_parquet, ()),
+    "custom.parquet": (
+        NAMED.set_axis(np.arange(len(Z))[::-1]).to_parquet,
+        ("its index, column '__index_level_0__'",),
+    ),
+    "images.parquet": (
+        NAMED.set_axis(pd.Index(NAMES, name="image")).to_parquet,
+        ("its index, column 'image'",),
+    ),
+    "lists.parquet": (
+        pd.DataFrame({"z": list(Z)}, index=pd.Index(NAMES)).to_parquet,
+        ("its index, column '__index_level_0__'",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path, name: str) -> None:
+    write, said = INDEXED[name]
+    write(tmp_path / name)
+    rows = open_rows(tmp_path / name)
+    assert tuple(rows.shape) == Z.shape
+    np.testing.assert_allclose(np.asarray(rows[:]), Z, rtol=1e-6)
+    assert left_out(rows) == said
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (NAMED.assign(image=NAMES), "its column 'image' must hold numbers; row 0 holds 'img0'"),
+        (NUMBERED.assign(label=1), "its column 'label' has a name and the others are counted"),
+        (NUMBERED.assign(image=NAMES), "its column 'image' has a name"),
+    ],
+)
+def test_a_column_that_is_no_part_of_it_is_refused_by_name(
+    tmp_path: Path, ending: str, frame: pd.DataFrame, said: str
+) -> None:
+    path = tmp_path / f"z{ending}"
+    frame = frame.rename(columns=str)
+    frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
+    with pytest.raises(InputError, match=f"{said}.* drop .* and write the file again"):
+        open_rows(path)
+
+
+def test_a_named_index_in_csv_is_a_column_like_others_and_refused(tmp_path: Path) -> None:
+    NUMBERED.rename_axis("id").to_csv(tmp_path / "z.csv")
+    with pytest.raises(InputError, match="its column 'id' has a name"):
+        open_rows(tmp_path / "z.csv")
+
+
+SERIES: dict[str, Callable[[pd.Series, Path], object]] = {
+    "parquet": lambda values, path: (
+        values.set_axis(10 + values.index[::-1]).to_frame("label").to_parquet(path)
+    ),
+    "header": lambda values, path: values.to_csv(path, index=False),
+    "index": lambda values, path: values.to_csv(path),
+    "bare": lambda values, path: values.to_csv(path, index=False, header=False),
+    "title": lambda values, path: values.rename("label").to_csv(path),
+}
+
+
+@pytest.mark.parametrize("how", SERIES)
+@pytest.mark.parametrize("values", [[0, 1, 2, 0], [5, 1, 5], ["cat", "dog", "cat"], [0]])
+def test_labels_that_pandas_wrote_are_all_read_and_nothing_else(
+    tmp_path: Path, how: str, values: list[object]
+) -> None:
+    path = tmp_path / ("y.parquet" if how == "parquet" else "y.csv")
+    SERIES[how](pd.Series(values), path)
+    codes, names = read_codes(path, len(values), what="labels")
+    assert [names[code] for code in codes] == [str(value) for value in values]
+
+
+def test_labels_beside_other_columns_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"row": [3, 4], "label": [0, 1]}).to_csv(tmp_path / "y.csv", index=False)
+    with pytest.raises(InputError, match=r"has \(2, 2\): keep the column of them alone"):
+        read_codes(tmp_path / "y.csv", 2, what="labels")
+
+
+def test_a_first_zero_in_another_format_is_a_label(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", np.arange(4))
+    with pytest.raises(InputError, match=r"must have shape \(3,\)"):
+        read_codes(tmp_path / "y.npy", 3, what="labels")
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("1,2\n3,4\n", 2),
+        ("0,1\n0.5,0.25\n", 1),
+        ("\n\n1,2\n0.5,0.25\n", 1),
+        ("1,1\n0.5,0.25\n", 2),
+        ("-1,2\n0.5,0.25\n", 2),
+        ('"","V1","V2"\n"1",0.5,2\n', 1),
+        ("a, b\r\n1, 2\r\n", 1),
+    ],
+)
+def test_a_first_line_of_numbers_may_be_names(tmp_path: Path, text: str, rows: int) -> None:
+    (tmp_path / "z.csv").write_bytes(text.encode())
+    assert open_rows(tmp_path / "z.csv").shape == (rows, 2)
+
+
+# --- CSV by blocks
+
+
+@pytest.fixture
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of which no more than seven rows are in memory, the index included."""
+    monkeypatch.setattr(files, "BLOCK", 7 * 6 * 8)
+    NUMBERED.to_csv(tmp_path / "z.csv")
+    return tmp_path / "z.csv"
+
+
+def test_csv_is_read_by_blocks_of_lines(blocks: Path) -> None:
+    rows = open_rows(blocks)
+    assert tuple(rows.shape) == Z.shape
+    for part in (slice(30, 99), slice(0, 1), slice(5, 23), slice(3, 30, 4), slice(20, 20)):
+        np.testing.assert_allclose(rows[part], Z[part], rtol=1e-6)
+    held = rows.rows.held[1]  # type: ignore[attr-defined]
+    assert len(held) <= 7
+
+
+def test_a_line_of_csv_is_found_in_whichever_block_it_is(blocks: Path) -> None:
+    lines = blocks.read_text().splitlines()
+    for row in (3, 20, 36):
+        changed = list(lines)
+        changed[row + 1] = f"{row},1,2,three,4,5"
+        blocks.write_text("\n".join(changed))
+        with pytest.raises(InputError, match=f"column '2' must hold numbers; row {row} holds 'th"):
+            open_rows(blocks)
+        changed[row + 1] = f"{row},1,2,,4,5"
+        blocks.write_text("\n".join(changed))
+        with pytest.raises(InputError, match=f"column '2' must hold no empty value.*row {row} "):
+            open_rows(blocks)
+
+
+def test_a_csv_that_shrinks_while_it_is_read_is_said(blocks: Path) -> None:
+    rows = open_rows(blocks)
+    assert len(rows[:]) == len(Z)  # the next reading begins anew
+    blocks.write_text("\n".join(blocks.read_text().splitlines()[:9]))
+    with pytest.raises(InputError, match=r"z.csv: it became shorter while it was read"):
+        rows[:]
 
 
 # --- bad input
@@ -158,7 +338,7 @@ def save_pt(path: Path, value: object) -> None:
 
 
 BAD = {
-    "nothing.npy": (b"", "cannot be read as .npy"),
+    "nothing.npy": (b"", "is empty, 0 bytes"),
     "text.npy": (b"1,2,3\n", "cannot be read as .npy"),
     "pickle.npy": (pickle.dumps(Malicious()), "cannot be read as .npy"),
     "objects.npy": (saved(np.save, np.array([Malicious()], dtype=object)), "never loaded"),
@@ -166,10 +346,18 @@ BAD = {
     "huge.npy": (header("(10**9, 10**9)"), "cannot be read as .npy"),
     "vast.npy": (header("(1000000000000, 1000000000)"), "promises 4000000000000000000000 bytes"),
     "negative.npy": (header("(-1, 5)"), "promises"),
-    "empty.npy": (saved(np.save, Z[:0]), r"must have shape \(N, D\).*got \(0, 5\)"),
-    "vector.npy": (saved(np.save, Z[:, 0]), r"must have shape \(N, D\).*got \(37,\)"),
-    "views.npy": (saved(np.save, Z[None]), r"must have shape \(N, D\).*got \(1, 37, 5\)"),
-    "whole.npy": (saved(np.save, Z.astype(int)), "must hold floating-point numbers; got int64"),
+    "empty.npy": (
+        saved(np.save, Z[:0]),
+        r"must have shape \(N, D\).*got \(0, 5\): it holds nothing",
+    ),
+    "vector.npy": (saved(np.save, Z[:, 0]), r"must have shape \(N, D\).*got \(37,\): .*z\[None"),
+    "views.npy": (
+        saved(np.save, Z[None]),
+        r"must have shape \(N, D\).*got \(1, 37, 5\): .*--views",
+    ),
+    "whole.npy": (saved(np.save, Z.astype(int)), "numbers; got int64: .* z.astype"),
+    "small.npy": (saved(np.save, Z.astype("i1")), "numbers; got int8: .* scale them back"),
+    "pictures.npy": (saved(np.save, Z[None, None]), r"got \(1, 1, 37, 5\): .* z.mean\(axis=\(2, 3"),
     "complex.npy": (saved(np.save, Z.astype(complex)), "floating-point numbers; got complex128"),
     "records.npy": (saved(np.save, np.zeros((2, 2), "f4,f4")), "must hold floating-point numbers"),
     "objects.npz": (malicious_npz(), "never loaded"),
@@ -183,10 +371,13 @@ BAD = {
     ),
     "empty.pt": (saved(save_pt, {"epoch": 3}), "it holds none"),
     "no.parquet": (b"PAR1PAR1", "cannot be read as .parquet"),
-    "words.csv": (b"a,b\n1,2\n3,four\n", "column 1 must hold numbers; row 1 holds 'four'"),
-    "gap.csv": (b"a,b\n1,2\n3,\n", "column 1 must hold no empty value or NaN; row 1 does"),
+    "words.csv": (b"a,b\n1,2\n3,four\n", "column 'b' must hold numbers; row 1 holds 'four'"),
+    "gap.csv": (b"a,b\n1,2\n3,\n", "column 'b' must hold no empty value or NaN; row 1 does"),
+    "first.csv": (b",2.5,3\n1,2,3\n", "column 0 must hold no empty value or NaN; row 0 does"),
+    "names.csv": (b"a,b\n", r"got \(0, 2\): it holds nothing"),
+    "wide.csv": (b"a,b\n1,2,3\n", "first line has 2 names and its second 3 values: name every"),
     "ragged.csv": (b"1,2\n3,4\n5,6,7\n", "cannot be read as .csv"),
-    "nothing.csv": (b"", "cannot be read as .csv"),
+    "nothing.csv": (b"", "is empty, 0 bytes"),
     "binary.csv": (bytes(range(256)), "cannot be read as .csv"),
     "unknown.txt": (b"1 2 3", "must end in one of .npy, .npz"),
 }
@@ -203,10 +394,33 @@ def test_bad_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     assert not FORBIDDEN.exists()
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.npy", tmp_path):
-        with pytest.raises(InputError, match="is not a file"):
-            open_rows(path)
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("none.npy", "none.npy does not exist: check its name"),
+        ("steps.npy", r"steps.npy does not exist: did you mean .*step.npy\?"),
+        ("steps.npy::z", r"steps.npy does not exist: did you mean .*step.npy\?"),
+        ("gone/z.npy", "does not exist: there is no folder .*gone"),
+        (
+            "folder.npy",
+            r"folder.npy is a folder: name the files in it, such as .*folder.npy/\*.npy",
+        ),
+        ("pipe.npy", "pipe.npy is not a file: write what it gives into one"),
+        ("empty.npy", "empty.npy is empty"),
+        ("x" * 300 + ".npy", "does not exist"),
+        ("a\0b.npy", "does not exist"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_to_do(
+    tmp_path: Path, location: str, said: str
+) -> None:
+    (tmp_path / "step.npy").write_bytes(content("a.npy"))
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "empty.npy").touch()
+    os.mkfifo(tmp_path / "pipe.npy")
+    for ask in (open_rows, require_file):
+        with pytest.raises(InputError, match=said):
+            ask(f"{tmp_path}/{location}")
 
 
 def test_a_parquet_column_that_is_no_number_is_named(tmp_path: Path) -> None:

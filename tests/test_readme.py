@@ -39,11 +39,14 @@ def examples() -> list[tuple[str, str]]:
     ]
 
 
+EXAMPLES = ["diagnostics", "diagnose", "monitor", "training"]
+
+
 def test_every_python_example_of_the_readme_shows_its_output():
-    assert len(examples()) == len(blocks("README.md", "python")) >= 2
+    assert len(examples()) == len(blocks("README.md", "python")) == len(EXAMPLES)
 
 
-@pytest.mark.parametrize(("code", "output"), examples(), ids=["diagnostics", "training"])
+@pytest.mark.parametrize(("code", "output"), examples(), ids=EXAMPLES)
 def test_an_example_of_the_readme_prints_what_it_says(code: str, output: str):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

@@ -392,17 +392,20 @@ def diagnose(
 ) -> None:
     """Say whether embeddings have collapsed, in which way, and on what evidence.
 
-    Several files are one data set, in the order given. They are read once and block by block, so
-    that they may be larger than memory. Several processes share the rows and give one process's
-    numbers:
+    Several files are one data set, in the order given. They are read block by block, so that they
+    may be larger than memory. Several processes share the rows and give one process's numbers:
 
     torchrun --nproc-per-node=4 -m repcollapse diagnose shard-*.npy
 
     Exit status: 0 answered, 1 a verdict of --fail-on, 2 wrong usage or input.
+
+    torchrun itself ends with 1 for both 1 and 2, and a traceback of its own. The line that begins
+    with "Error:" says what was wrong; there is none for a verdict, and --json is written.
     """
-    from repcollapse.commandline.output import answering
+    from repcollapse.commandline.output import answering, require_files
 
     with answering():
+        require_files([*files, *(labels or ()), *(groups or ()), *([views] if views else ())])
         from repcollapse.commandline.diagnose import run
 
         run(
@@ -442,9 +445,10 @@ def compare(
 
     Exit status: 0 answered, 1 a verdict of --fail-on at any checkpoint, 2 wrong usage or input.
     """
-    from repcollapse.commandline.output import answering
+    from repcollapse.commandline.output import answering, require_files
 
     with answering():
+        require_files([*files, *([labels] if labels else ())])
         from repcollapse.commandline.compare import run
 
         run(files, labels=labels, html=html, json=json, fail_on=fail_on)
@@ -469,7 +473,11 @@ def explain(
         float | None, typer.Option(help="A loss that you saw, instead of a name.")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="Whose loss it is, such as dino or nt_xent.")
+        str | None,
+        typer.Option(
+            help="Whose loss it is, by its name or its method's: nt_xent, NT-Xent or simclr. A "
+            "wrong one lists them all."
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,

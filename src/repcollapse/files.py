@@ -2,8 +2,14 @@
 
 :func:`open_rows` returns something that has a shape and gives rows as it is sliced, whatever the
 format: ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` and ``.pth`` (weights only), ``.parquet``,
-``.csv``. What can be memory-mapped is, and Parquet is read by row groups, so that a file may be
-larger than memory; a compressed ``.npz`` and a ``.csv`` are read whole.
+``.csv``. What can be memory-mapped is, Parquet is read by row groups and CSV by blocks of lines, so
+that a file may be larger than memory; only a compressed ``.npz`` and a single column are read
+whole.
+
+An index that pandas has written beside the columns is left out, and :func:`left_out` says so: in
+CSV a first column without a name, in Parquet what the file's own metadata call the index. A first
+line of whole numbers in CSV is a header, not a row, if it counts the columns from 0 or if the line
+below it has no whole number. Any other column that is no part of an embedding is refused by name.
 
 Where a file holds several arrays, ``file.npz::name`` names one. What the package writes itself,
 :func:`write_whole` writes.
@@ -11,6 +17,8 @@ Where a file holds several arrays, ``file.npz::name`` names one. What the packag
 
 from __future__ import annotations
 
+import csv
+import difflib
 import math
 import os
 import secrets
@@ -19,10 +27,11 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import dropwhile, pairwise
+from operator import not_
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -34,6 +43,25 @@ SHAPES = {
     1: "(N,), one value a row",
     2: "(N, D), rows are samples",
     3: "(V, N, D), V views of N samples",
+}
+# What to do with an array of as many axes, where so many were wanted.
+HINTS = {
+    (2, 1): "as a single row it is z[None], as a single column z[:, None]",
+    (2, 3): (
+        "views of the same samples are for --views (views= in Python), beside their embeddings; "
+        "tokens or patches become one row a sample by z.mean(axis=1)"
+    ),
+    (2, 4): "pictures of features, (N, C, H, W), become rows by z.mean(axis=(2, 3))",
+    (3, 2): "stack the views with numpy.stack([first, second])",
+}
+UNNAMED = "Unnamed: 0"  # what pandas calls a column without a name that it has read
+BLOCK = 2**25  # bytes of a block of lines, as float64
+WHOLE = "if these are embeddings, scale them back if they were quantised, and save "
+WHOLE += "z.astype('float32')"
+CONVERSIONS = {
+    "i": WHOLE,
+    "u": WHOLE,
+    "c": "save the real and the imaginary part beside each other",
 }
 
 
@@ -65,8 +93,9 @@ def open_rows(location: str | Path, *, dimensions: int = 2) -> Rows:
     Raises
     ------
     InputError
-        For a file that is missing, damaged, pickled or of an unknown format, and for an array of
-        another shape or without floating-point numbers.
+        For a file that is missing, damaged, pickled or of an unknown format, for an array of
+        another shape or without floating-point numbers, and for a column that is no part of an
+        embedding: one of text, or one with a name beside columns that are counted from 0.
 
     Examples
     --------
@@ -79,13 +108,18 @@ def open_rows(location: str | Path, *, dimensions: int = 2) -> Rows:
     """
     path, rows = _open(location, dimensions)
     if len(rows.shape) != dimensions or 0 in rows.shape:
+        hint = HINTS.get((dimensions, len(rows.shape)), "it holds nothing")
         raise InputError(
             f"{show(path)} must have shape {SHAPES[dimensions]}; got {tuple(rows.shape)}"
+            + (f": {hint}" if hint else "")
         )
     with _as_input_errors(path):
         dtype = rows[:1].dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise InputError(f"{show(path)} must hold floating-point numbers; got {dtype.name}")
+        raise InputError(
+            f"{show(path)} must hold floating-point numbers; got {dtype.name}: "
+            f"{CONVERSIONS.get(dtype.kind, 'save the embeddings as float32')}"
+        )
     return rows if isinstance(rows, np.ndarray) else _Guarded(path, rows)
 
 
@@ -100,9 +134,28 @@ class _Guarded:
     def shape(self) -> tuple[int, ...]:
         return self.rows.shape
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return left_out(self.rows)
+
     def __getitem__(self, rows: slice, /) -> np.ndarray:
         with _as_input_errors(self.path):
             return self.rows[rows]
+
+
+def left_out(rows: Rows) -> tuple[str, ...]:
+    r"""Return in words which columns of a file are not among its rows: the index of pandas.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "z.csv"
+    >>> _ = path.write_text(",0,1\n0,0.5,1.5\n1,2.5,3.5\n")
+    >>> rows = open_rows(path)
+    >>> rows.shape, left_out(rows)
+    ((2, 2), ('its first column, which has no name',))
+    """
+    return getattr(rows, "left_out", ())
 
 
 def read_codes(location: str | Path, length: int, *, what: str) -> tuple[np.ndarray, list[str]]:
@@ -111,7 +164,9 @@ def read_codes(location: str | Path, length: int, *, what: str) -> tuple[np.ndar
     Parameters
     ----------
     location
-        A file with one column of integers or strings, or ``file::name``.
+        A file with one column of integers or strings, or ``file::name``. An index that pandas has
+        written beside it is left out, and so is the 0 that pandas writes as the name of a column
+        that has none, where the rows would be one too many with it.
     length
         How many there must be, one a row of the embeddings.
     what
@@ -136,13 +191,18 @@ def read_codes(location: str | Path, length: int, *, what: str) -> tuple[np.ndar
         values = np.asarray(rows[:])
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    if isinstance(rows, _PerhapsHeaded) and values.shape == (length + 1,):
+        values = values[1:]
     if values.shape != (length,):
+        alone = ": keep the column of them alone" if values.ndim == 2 else ""
         raise InputError(
-            f"{what} must have shape ({length},), one a row; {show(path)} has {values.shape}"
+            f"{what} must have shape ({length},), one a row; {show(path)} has {values.shape}{alone}"
         )
     if values.dtype.kind not in "iubUS":
         raise InputError(
-            f"{what} must be integers or strings; {show(path)} holds {values.dtype.name}"
+            f"{what} must be integers or strings; {show(path)} holds {values.dtype.name}: if its "
+            "numbers are whole, save them with .astype(int); a measured quantity has no classes, "
+            "so bin it, numpy.digitize, or leave it out"
         )
     if values.dtype.kind == "U" and values.dtype.itemsize:
         points = np.ascontiguousarray(values).view(values.dtype.str[0] + "u4")
@@ -234,12 +294,53 @@ def _split(location: str | Path) -> tuple[Path, str | None]:
     return Path(before), name
 
 
+def require_file(location: str | Path) -> None:
+    """Raise where there is no file to be read; it is not opened.
+
+    Parameters
+    ----------
+    location
+        A file, or ``file::name``.
+
+    Raises
+    ------
+    InputError
+        For what does not exist, a folder, another thing that is no file, and an empty file.
+
+    Examples
+    --------
+    >>> require_file("gone/z.npy")
+    Traceback (most recent call last):
+    repcollapse.files.InputError: gone/z.npy does not exist: there is no folder gone
+    """
+    path, _ = _split(location)
+    name = show(path)
+    try:
+        there, folder = path.exists(), path.parent.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        there = folder = False
+    if not there and folder:
+        beside = {}
+        with suppress(OSError):  # a folder that may be entered and not be listed
+            beside = {each.stem: each for each in path.parent.iterdir() if each.suffix in READERS}
+        near = difflib.get_close_matches(path.stem, beside, 1)
+        meant = f"did you mean {show(beside[near[0]])}?" if near else "check its name"
+        raise InputError(f"{name} does not exist: {meant}")
+    if not there:
+        raise InputError(f"{name} does not exist: there is no folder {show(path.parent)}")
+    if path.is_dir():
+        raise InputError(f"{name} is a folder: name the files in it, such as {name}/*.npy")
+    if not path.is_file():
+        raise InputError(f"{name} is not a file: write what it gives into one first")
+    if path.stat().st_size == 0:
+        raise InputError(f"{name} is empty, 0 bytes: write it again")
+
+
 def _open(location: str | Path, dimensions: int) -> tuple[Path, Rows]:
     """Return the array that is named; or the only one there, or the only one of `dimensions`."""
     path, name = _split(location)
     with _as_input_errors(path):
-        if not path.is_file():
-            raise InputError(f"{show(path)} is not a file")
+        require_file(path)
         ending = path.suffix.lower()
         if ending not in READERS:
             raise InputError(f"{show(path)} must end in one of {', '.join(READERS)}")
@@ -416,12 +517,28 @@ class _Parquet:
         lengths = [self.file.metadata.row_group(index).num_rows for index in groups]
         self.bounds = np.cumsum([0, *lengths]).tolist()
         self.read: tuple[int, np.ndarray] | None = None
+        names = self.file.schema_arrow.names
+        index = {"__index_level_0__", UNNAMED, *self._index_of_pandas()}
+        self.kept = [k for k, name in enumerate(names) if name not in index]
+        self.kept = self.kept or list(range(len(names)))
+        _require_features([names[k] for k in self.kept])
+        self.left_out = tuple(
+            f"its index, column {show(name)!r}"
+            for k, name in enumerate(names)
+            if k not in self.kept
+        )
         width = self._group(0).shape[1:] if groups else (0,)
         self.shape = (self.bounds[-1], *width)
 
+    def _index_of_pandas(self) -> list[str]:
+        """Return the columns of the index; one that only counts the rows is none of the file's."""
+        said = self.file.schema_arrow.pandas_metadata or {}
+        return [each for each in said.get("index_columns", []) if isinstance(each, str)]
+
     def _group(self, index: int) -> np.ndarray:
         if self.read is None or self.read[0] != index:
-            self.read = index, _as_array(self.file.read_row_group(index))
+            table = self.file.read_row_group(index).select(self.kept)
+            self.read = index, _as_array(table)
         return self.read[1]
 
     def __getitem__(self, rows: slice, /) -> np.ndarray:
@@ -454,7 +571,8 @@ def _as_array(table: Any) -> np.ndarray:
     ]
     for values, name in zip(columns, table.column_names, strict=True):
         if values.dtype.kind not in "fiu":
-            raise InputError(f"its column {show(name)!r} must hold numbers; got {values.dtype}")
+            held = repr(show(str(values[0])[:40])) if len(values) else values.dtype.name
+            raise InputError(_no_number(repr(show(name)), 0, held))
     return np.column_stack(columns)
 
 
@@ -470,28 +588,166 @@ def _parquet(path: Path) -> dict[str, Entry]:
     return {"table": Entry(rows.shape, lambda: rows)}
 
 
+def _no_number(column: str, row: int, held: str) -> str:
+    return (
+        f"its column {column} must hold numbers; row {row} holds {held}: an identifier or a label "
+        "is no part of an embedding, so drop the column and write the file again (labels and "
+        "identifiers are a file of their own, of one column)"
+    )
+
+
+def _require_features(names: Sequence[str]) -> None:
+    """Raise for a column with a name beside columns that are counted from 0, as pandas does."""
+    named = [name for name in names if not name.isdecimal()]
+    if named and len(names) - len(named) > 1 and _counted([n for n in names if n.isdecimal()]):
+        raise InputError(
+            f"its column {show(named[0])!r} has a name and the others are counted from 0, so that "
+            "it is no part of the embedding: drop it and write the file again (labels and "
+            "identifiers are a file of their own, of one column)"
+        )
+
+
+def _counted(names: Sequence[str]) -> bool:
+    return list(names) == [str(k) for k in range(len(names))]
+
+
+class _Csv:
+    """Rows of a CSV file by blocks of lines.
+
+    All are parsed once, to be counted and checked, and again when they are asked for, in their
+    order; going back begins anew. One block is kept, so that a small file is parsed once.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str] | None, width: int, first: int) -> None:
+        self.path, self.names, self.first = path, names, first
+        one = "its first column, which has no name"
+        self.left_out = () if first == 0 else (one if first == 1 else f"its first {first} columns",)
+        self.lines = max(BLOCK // (8 * width), 1)
+        self.held: tuple[int, np.ndarray] = 0, np.empty((0, width - first))
+        self.blocks = self._parsed()
+        for block in self.blocks:
+            self.held = block
+        self.shape = (self.held[0] + len(self.held[1]), width - first)
+
+    def _parsed(self) -> Iterator[tuple[int, np.ndarray]]:
+        start = 0
+        with _read_csv(self.path, self.names, chunksize=self.lines) as frames:
+            for frame in frames:
+                if len(frame):
+                    yield start, self._numbers(frame, start)
+                start += len(frame)
+
+    def _numbers(self, frame: Any, start: int) -> np.ndarray:
+        for place in range(self.first, frame.shape[1]):
+            values = frame.iloc[:, place]
+            column = str(place) if self.names is None else repr(show(self.names[place]))
+            _require_no_gap(values, column, start)
+            if values.dtype.kind not in "fiu":
+                texts = map(str, values)
+                row = next((row for row, text in enumerate(texts) if not _is_number(text)), 0)
+                held = repr(show(str(values.iloc[row])[:40]))
+                raise InputError(_no_number(column, start + row, held))
+        return frame.iloc[:, self.first :].to_numpy(dtype=np.float64)
+
+    def _block(self, row: int) -> tuple[int, np.ndarray]:
+        """Return the block that has a row, and the number of its first."""
+        if row < self.held[0]:
+            self.blocks, self.held = self._parsed(), (0, self.held[1][:0])
+        while row >= self.held[0] + len(self.held[1]):
+            block = next(self.blocks, None)
+            if block is None:
+                raise InputError("it became shorter while it was read: ask again when it is whole")
+            self.held = block
+        return self.held
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        start, stop, step = rows.indices(self.shape[0])
+        parts, row = [np.empty((0, self.shape[1]))], start
+        while row < stop:
+            begin, block = self._block(row)
+            parts.append(block[row - begin : stop - begin])
+            row = begin + len(block)
+        return np.concatenate(parts)[::step]
+
+
+@dataclass(frozen=True)
+class _PerhapsHeaded:
+    """A column whose first line is 0: the first of its numbers, or what pandas calls the column."""
+
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        return self.values[rows]
+
+
 def _csv(path: Path) -> dict[str, Entry]:
+    first, second = _first_lines(path)
+    names = first if _is_header(first, second) else None
+    if names is not None and len(second) > len(first):
+        raise InputError(
+            f"its first line has {len(first)} names and its second {len(second)} values: name "
+            "every column, or leave the names out"
+        )
+    index = 0
+    while names is not None and index < len(first) - 1 and first[index] in ("", UNNAMED):
+        index += 1
+    if len(first) - index == 1:
+        return _one_column(path, names)
+    if names is not None:
+        _require_features(names[index:])
+    rows = _Csv(path, names, len(first), index)
+    return {"table": Entry(rows.shape, lambda: rows)}
+
+
+def _one_column(path: Path, names: Sequence[str] | None) -> dict[str, Entry]:
+    """Read the only column, or the one behind an index, whole: labels, as a rule."""
+    values = _read_csv(path, names).iloc[:, -1]
+    _require_no_gap(values, "0" if names is None else repr(show(names[-1])), 0)
+    array = values.to_numpy() if len(values) else np.empty(0, dtype=np.int64)
+    if array.dtype.kind not in "fiu":
+        array = array.astype(str)
+        if names is not None and len(names) == 1 and names[0] in array:
+            array = np.concatenate([names, array])  # a class again, and no name of the column
+    if names == ["0"] and array.dtype.kind in "iu":
+        rows: Rows = _PerhapsHeaded(np.concatenate([np.zeros(1, array.dtype), array]))
+        return {"table": Entry(rows.shape, lambda: rows)}
+    return {"table": Entry(array.shape, lambda: array)}
+
+
+def _read_csv(path: Path, names: Sequence[str] | None, **options: Any) -> Any:
     import pandas as pd
 
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-    header = None if all(map(_is_number, first.split(","))) else 0
-    table = pd.read_csv(path, header=header, encoding="utf-8-sig", skipinitialspace=True)
-    for number, column in enumerate(table.columns):
-        values = table[column]
-        if values.isna().any():
-            row = int(values.isna().to_numpy().argmax())
-            raise InputError(f"its column {number} must hold no empty value or NaN; row {row} does")
-        if table.shape[1] > 1 and values.dtype.kind not in "fiu":
-            row = next(row for row, value in enumerate(values) if not _is_number(str(value)))
-            shown = show(str(values.iloc[row])[:40])
-            raise InputError(f"its column {number} must hold numbers; row {row} holds {shown!r}")
-    if table.shape[1] == 1:
-        values = table.iloc[:, 0].to_numpy()
-        values = values.astype(str) if values.dtype.kind not in "fiu" else values
-    else:
-        values = table.to_numpy(dtype=np.float64)
-    return {"table": Entry(values.shape, lambda: values)}
+    header = None if names is None else 0
+    return pd.read_csv(path, header=header, encoding="utf-8-sig", skipinitialspace=True, **options)
+
+
+def _require_no_gap(values: Any, column: str, start: int) -> None:
+    gaps = values.isna().to_numpy()
+    if gaps.any():
+        row = start + int(gaps.argmax())
+        raise InputError(f"its column {column} must hold no empty value or NaN; row {row} does")
+
+
+def _first_lines(path: Path) -> tuple[list[str], list[str]]:
+    """Return the cells of the first two lines that are not empty; of none, no cells."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        filled = (cells for cells in csv.reader(file, skipinitialspace=True) if cells)
+        return next(filled, []), next(filled, [])
+
+
+def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Return whether the first line of a CSV file is names, which may be numbers."""
+    named = list(dropwhile(not_, first))  # behind an index, which has no name
+    if not all(_is_number(cell) for cell in named if cell):
+        return True
+    if named and _counted(named):
+        return True
+    whole = all(cell.isdecimal() for cell in first) and len(set(first)) == len(first)
+    return whole and bool(second) and not any(cell.lstrip("-").isdecimal() for cell in second)
 
 
 def _is_number(text: str) -> bool:

@@ -3,18 +3,25 @@
 :func:`collapse_values` lists the states of collapse that an objective has and what it reads in
 each, :func:`collapse_value` returns the first of these numbers, :func:`explain_loss` holds a value
 that someone saw against all of them. None of them sees an embedding, so none decides: a loss at its
-collapse value is a reason to look at the embeddings, and for some objectives collapse is the
-minimum.
+collapse value is a reason to look at the embeddings, an untrained network may have it too, and for
+some objectives collapse is the minimum.
+
+Objectives go by their names in :mod:`repcollapse.objectives` or by those of the methods in
+:mod:`repcollapse.methods` that train with them, in capitals or not, with whatever stands between
+the words: ``"nt_xent"``, ``"NT-Xent"`` and ``"simclr"`` are one.
 """
 
 from __future__ import annotations
 
 import bisect
+import difflib
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 
 from repcollapse import _checks
 
@@ -51,11 +58,14 @@ class LossReading:
     objective, value
         What was asked about.
     match
-        The state of collapse whose value it is, None if it is none's.
+        The state of collapse whose value it is, None if it is none's. Where `counts` is not empty,
+        it is so only if the count is one of them.
     settings
         The settings under which it is, those that were found from the value included.
     text
-        The answer in a sentence or two.
+        The answer in a few sentences.
+    counts
+        Of a count that was not given, all whole numbers for which it is; else empty.
     """
 
     objective: str
@@ -63,14 +73,18 @@ class LossReading:
     match: CollapseValue | None
     settings: dict[str, float | str]
     text: str
+    counts: range = range(0)
 
     def __str__(self) -> str:
         return self.text
 
 
 States = Iterator[CollapseValue]
+Settings = dict[str, float | str]
 COMPLETE = "complete collapse"
 CONVENTIONS = ("official", "paper")
+INTERVALS = ("cut", "whole")
+CHOICES = {"convention": CONVENTIONS, "interval": INTERVALS}  # settings that are words
 
 
 # --- one function an objective: its parameters are the settings that its value depends on
@@ -133,21 +147,36 @@ def _dino(prototypes: int) -> States:
 EPPS_PULLEY_AT_ORIGIN = 0.402047579731665
 
 
-def _sigreg(pairs: int, weight: float = 0.05) -> States:
-    value = EPPS_PULLEY_AT_ORIGIN * weight * pairs
-    yield CollapseValue("complete collapse to the origin", value, f"0.402 * {weight:g} * N")
+# The same on the whole line, exactly.
+EPPS_PULLEY_ON_THE_LINE = math.sqrt(2 * math.pi) * (1 - math.sqrt(2) + 1 / math.sqrt(3))
+
+
+def _sigreg(pairs: int, weight: float = 0.05, interval: str = "cut") -> States:
+    whole = _checks.choice("interval", interval, INTERVALS) == "whole"
+    statistic = EPPS_PULLEY_ON_THE_LINE if whole else EPPS_PULLEY_AT_ORIGIN
+    value = statistic * weight * pairs
+    formula = f"{statistic:.3f} * {weight:g} * N"
+    yield CollapseValue("complete collapse to the origin", value, formula)
 
 
 def _triplet(margin: float = 1.0) -> States:  # torch.nn.TripletMarginLoss; here it is an example
     yield CollapseValue(COMPLETE, margin, "the margin")
 
 
+def _soft_margin_triplet() -> States:  # log(1 + exp(d+ - d-)), Hermans, Beyer & Leibe 2017
+    yield CollapseValue(COMPLETE, math.log(2), "log 2")
+
+
+def _uniformity() -> States:  # repcollapse.diagnostics.uniformity, for those who train with it
+    yield CollapseValue(COMPLETE, 0.0, "0")
+
+
 def _rotation() -> States:
-    yield CollapseValue("the head guesses among four rotations", math.log(4), "log 4")
+    yield CollapseValue("chance, where the head guesses among four rotations", math.log(4), "log 4")
 
 
 def _jigsaw() -> States:
-    yield CollapseValue("the head guesses among 24 orders", math.log(24), "log 24")
+    yield CollapseValue("chance, where the head guesses among 24 orders", math.log(24), "log 24")
 
 
 STATES: dict[str, Callable[..., States]] = {
@@ -166,6 +195,8 @@ STATES: dict[str, Callable[..., States]] = {
     "dino": _dino,
     "sigreg": _sigreg,
     "triplet": _triplet,
+    "soft_margin_triplet": _soft_margin_triplet,
+    "uniformity": _uniformity,
     "rotation": _rotation,
     "jigsaw": _jigsaw,
 }
@@ -178,6 +209,17 @@ WORDS = {
 }
 LEAST = {"pairs": 2, "queue": 1, "prototypes": 2, "dimension": 1}
 MOST = 2**40  # of a count that is looked for
+UNTRAINED = (
+    "A network may read this before it is trained, too: the embeddings decide, so ask diagnose."
+)
+ALIKE = "That is also its minimum: the loss cannot tell a perfect model from a dead one."
+ELSEWHERE = "A loss does not show every collapse: the embeddings decide, so ask diagnose."
+BY = {
+    ("convention", "official"): "in the official code's convention",
+    ("convention", "paper"): "in the paper's convention",
+    ("interval", "cut"): "with its integral cut at -3 and 3",
+    ("interval", "whole"): "with its integral over the whole line",
+}
 
 
 def collapse_values(objective: str, **settings: float | str) -> tuple[CollapseValue, ...]:
@@ -186,12 +228,15 @@ def collapse_values(objective: str, **settings: float | str) -> tuple[CollapseVa
     Parameters
     ----------
     objective
-        A name in :mod:`repcollapse.objectives`, or "triplet" (:class:`torch.nn.TripletMarginLoss`).
+        A name in :mod:`repcollapse.objectives` or of a method that trains with one; or "triplet"
+        (:class:`torch.nn.TripletMarginLoss`), "soft_margin_triplet" (:math:`\log(1 + e^{d_+ -
+        d_-})`) or "uniformity" (:func:`repcollapse.diagnostics.uniformity`).
     settings
         What the value depends on: `pairs` (N, of "nt_xent" and "sigreg"), `queue` ("moco"),
         `prototypes` ("swav", "dino"), `dimension` ("barlow_twins"), all of which must be given;
-        `weight` ("sigreg"), `variance`, `gamma`, `eps`, `convention` ("vicreg") and `margin`
-        ("triplet"), which have the objective's defaults.
+        `weight` and `interval` ("sigreg"; "cut", the integral of the objective from -3 to 3, or
+        "whole", that over the line), `variance`, `gamma`, `eps`, `convention` ("vicreg"; "official"
+        or "paper", twice as much) and `margin` ("triplet"), which have the objective's defaults.
 
     Returns
     -------
@@ -201,7 +246,8 @@ def collapse_values(objective: str, **settings: float | str) -> tuple[CollapseVa
     Raises
     ------
     TypeError, ValueError
-        For an objective without a known value, a setting that it lacks, or one that is missing.
+        For an objective without a known value, which names those that are spelt like it; for a
+        setting that it lacks, or one that is missing.
 
     Examples
     --------
@@ -210,9 +256,10 @@ def collapse_values(objective: str, **settings: float | str) -> tuple[CollapseVa
     8.3178 = log K: collapse to the uniform distribution
     0.0000 = 0: collapse to one prototype
     """
-    if missing := _missing(objective, settings):
-        raise TypeError(f"{missing} must be given: the value of {objective!r} depends on it")
-    return _states(objective, settings)
+    name = _objective(objective)
+    if missing := _missing(name, settings):
+        raise TypeError(f"{missing} must be given: the value of {name!r} depends on it")
+    return _states(name, settings)
 
 
 def collapse_value(objective: str, **settings: float | str) -> float:
@@ -225,6 +272,8 @@ def collapse_value(objective: str, **settings: float | str) -> float:
     --------
     >>> round(collapse_value("nt_xent", pairs=256), 3)
     6.236
+    >>> collapse_value("SimCLR", pairs=256) == collapse_value("NT-Xent", pairs=256)
+    True
     >>> collapse_value("vicreg"), collapse_value("vicreg", convention="paper")
     (24.75, 49.5)
     """
@@ -239,8 +288,10 @@ def explain_loss(
     Parameters
     ----------
     objective, settings
-        As for :func:`collapse_values`. A count that is not given is looked for: the answer names
-        the whole number for which the value would be that of a collapse, if there is one.
+        As for :func:`collapse_values`. Of a count that is not given the answer names those for
+        which the value would be that of a collapse: the ones whose reading rounds to `value`, to as
+        many decimals as it has, at most four; without any, those within `tolerance`. Nearly every
+        value is that of some count, so that such an answer is only an if.
     value
         What the loss reads, in the convention of :mod:`repcollapse.objectives`.
     tolerance
@@ -260,55 +311,177 @@ def explain_loss(
     Examples
     --------
     >>> print(explain_loss("dino", 8.3178, prototypes=4096))
-    8.3178 = log K: dino reads this at collapse to the uniform distribution.
-    >>> print(explain_loss("dino", 8.3178))
-    8.3178 = log K for K = 4096: if that is your number of prototypes, dino reads this at collapse
-    to the uniform distribution.
-    >>> print(explain_loss("byol", 0.0004))
-    0.0004 = 0: byol reads this at complete collapse. It is also its minimum: the loss cannot tell a
-    perfect model from a dead one.
+    8.3178 is what dino reads at collapse to the uniform distribution, log K = 8.3178. A network may
+    read this before it is trained, too: the embeddings decide, so ask diagnose.
+    >>> print(explain_loss("swav", 6.24))
+    6.24 is what swav reads at equal scores for all prototypes, log K, if K is 511 to 515, 512 among
+    them: give prototypes to check. A network may read this before it is trained, too: the
+    embeddings decide, so ask diagnose.
+    >>> print(explain_loss("simsiam", -0.9996))
+    -0.9996 is within 0.001 of what negative_cosine reads at complete collapse, -1. That is also its
+    minimum: the loss cannot tell a perfect model from a dead one. A network may read this before it
+    is trained, too: the embeddings decide, so ask diagnose.
+    >>> print(explain_loss("vicreg", 49.5))
+    49.5 is not what vicreg reads at complete collapse (24.75) in the official code's convention,
+    the default, but what it reads in the paper's convention: give convention to check. A loss does
+    not show every collapse: the embeddings decide, so ask diagnose.
     >>> print(explain_loss("nt_xent", 4.1, pairs=256))
-    4.1 is not what nt_xent reads at complete collapse (6.236).
+    4.1 is not what nt_xent reads at complete collapse (6.236). A loss does not show every collapse:
+    the embeddings decide, so ask diagnose.
     """
+    name = _objective(objective)
     value = _checks.number("value", value)
     tolerance = _checks.number("tolerance", tolerance, above=0)
-    missing = _missing(objective, settings)
-    if missing:
-        settings = settings | {missing: _count_for(objective, missing, value, settings)}
-    states = _states(objective, settings)
-    match = next((each for each in states if _near(each.value, value, tolerance)), None)
-    guessed = bool(match and missing and SYMBOLS[missing] in match.formula)
-    if match is None:
-        said = f"{value:g} {_denial(objective, states, missing)}"
-    else:
-        given = f" for {SYMBOLS[missing]} = {settings[missing]}" if missing and guessed else ""
-        said = f"{value:g} = {match.formula}{given}: "
-        if missing and guessed:
-            said += f"if that is your {WORDS[missing]}, "
-        said += f"{objective} reads this at {match.state}."
-        if match.minimum:
-            said += " It is also its minimum: the loss cannot tell a perfect model from a dead one."
-    if missing and not guessed:
-        del settings[missing]
-    return LossReading(objective, value, match, settings, textwrap.fill(said, 96))
+    missing = _missing(name, settings)
+    if missing is None:
+        return _with_all_counts(name, value, tolerance, settings)
+    return _without_a_count(name, value, tolerance, settings, missing)
 
 
-def _denial(objective: str, states: tuple[CollapseValue, ...], missing: str | None) -> str:
-    if missing:
-        state = states[0]
-        return (
-            f"is not what {objective} reads at {state.state}, {state.formula}, "
-            f"for any {WORDS[missing]}."
-        )
+def _with_all_counts(name: str, value: float, tolerance: float, settings: Settings) -> LossReading:
+    states = _states(name, settings)
+    match = _match(states, value, tolerance)
+    if match is not None:
+        return _answer(name, value, match, settings, _affirmed(name, value, match, tolerance) + ".")
     each = " or ".join(f"at {state.state} ({state.value:.4g})" for state in states)
-    return f"is not what {objective} reads {each}."
+    denied = f"{value:g} is not what {name} reads {each}"
+    for word, given, other in _other_words(name, settings):
+        if _match(_states(name, settings | {word: other}), value, tolerance):
+            default, check = (
+                ("", "") if word in settings else (", the default", f": give {word} to check")
+            )
+            said = (
+                f"{denied} {BY[word, given]}{default}, but what it reads {BY[word, other]}{check}."
+            )
+            return _answer(name, value, None, settings, said)
+    return _answer(name, value, None, settings, f"{denied}.")
 
 
-def _near(reading: float, value: float, tolerance: float) -> bool:
-    return abs(reading - value) <= tolerance * max(1.0, abs(reading))
+def _without_a_count(
+    name: str, value: float, tolerance: float, settings: Settings, missing: str
+) -> LossReading:
+    symbol = SYMBOLS[missing]
+    exact = _counts_for(name, missing, value, max(_half_unit(value), 5e-5), settings)
+    counts = exact or _counts_for(name, missing, value, _slack(value, tolerance), settings)
+    if not counts:
+        states = _states(name, settings | {missing: LEAST[missing]})
+        match = _match([each for each in states if symbol not in each.formula], value, tolerance)
+        if match is not None:  # which needs no count
+            said = _affirmed(name, value, match, tolerance) + "."
+            return _answer(name, value, match, settings, said)
+        at = f"at {states[0].state}, {states[0].formula}"
+        said = f"{value:g} is not what {name} reads {at}, for any {WORDS[missing]}."
+        return _answer(name, value, None, settings, said)
+    powers = [2**k for k in range(MOST.bit_length()) if 2**k in counts]
+    found = [
+        (_states(name, settings | {missing: count})[0], count)
+        for count in powers or [counts[0], counts[len(counts) // 2], counts[-1]]
+    ]
+    match, count = min(found, key=lambda each: abs(each[0].value - value))
+    which = f"{count}"
+    if len(counts) > 1:
+        which = f"{counts[0]} to {counts[-1]}" + (f", {count} among them" if powers else "")
+    near = "" if exact else f"within {_slack(value, tolerance):.2g} of "
+    said = (
+        f"{value:g} is {near}what {name} reads at {match.state}, {match.formula}, if {symbol} is "
+        f"{which}: give {missing} to check."
+    )
+    return _answer(name, value, match, settings | {missing: count}, said, counts=counts)
 
 
-def _states(objective: str, settings: dict[str, float | str]) -> tuple[CollapseValue, ...]:
+def _answer(
+    name: str,
+    value: float,
+    match: CollapseValue | None,
+    settings: Settings,
+    said: str,
+    *,
+    counts: range = range(0),
+) -> LossReading:
+    # What follows from whether it is a value of collapse, whichever.
+    after = [ELSEWHERE] if match is None else [*([ALIKE] if match.minimum else []), UNTRAINED]
+    text = textwrap.fill(" ".join([said, *after]), 96)
+    return LossReading(name, value, match, settings, text, counts)
+
+
+def _affirmed(name: str, value: float, match: CollapseValue, tolerance: float) -> str:
+    # Read to as many decimals as it was given, it may be the very value.
+    exact = abs(match.value - value) <= max(_half_unit(value), 5e-5)
+    if _is_number(match.formula):
+        exact = match.value == value
+        equal = "" if exact else f", {match.formula}"
+    else:
+        equal = f", {match.formula} = {match.value:.5g}"
+    near = "" if exact else f"within {_slack(match.value, tolerance):.2g} of "
+    return f"{value:g} is {near}what {name} reads at {match.state}{equal}"
+
+
+def _is_number(formula: str) -> bool:
+    return formula.removeprefix("-").isdecimal()
+
+
+def _half_unit(value: float) -> float:
+    """Return half a unit of the last decimal that a number is written with."""
+    exponent = Decimal(repr(value)).as_tuple().exponent
+    assert isinstance(exponent, int)  # of a finite number
+    return 0.5 * 10.0**exponent
+
+
+def _slack(reading: float, tolerance: float) -> float:
+    return tolerance * max(1.0, abs(reading))
+
+
+def _match(states: Sequence[CollapseValue], value: float, tolerance: float) -> CollapseValue | None:
+    near = (e for e in states if abs(e.value - value) <= _slack(e.value, tolerance))
+    return next(near, None)
+
+
+def _other_words(name: str, settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield each setting that is a word, what it is, and each word that it is not."""
+    for word in _settings_of(name):
+        for other in CHOICES.get(word, ()):
+            given = str(settings.get(word, CHOICES[word][0]))
+            if other != given:
+                yield word, given, other
+
+
+def _objective(given: str) -> str:
+    """Return the name of an objective, however it is spelt, or of that which a method trains."""
+    if not isinstance(given, str):
+        return _checks.choice("objective", given, STATES)
+    known = {_plain(name): name for name in STATES}
+    if _plain(given) in known:
+        return known[_plain(given)]
+    methods = {_plain(name): known[each] for name, each in _trained() if each in known}
+    if _plain(given) in methods:
+        return methods[_plain(given)]
+    spelt = known | {_plain(name): name for name, _ in _trained()}
+    near = difflib.get_close_matches(_plain(given), known | methods, 3, 0.6)
+    meant = f": did you mean {' or '.join(spelt[each] for each in near)}?" if near else ""
+    raise ValueError(
+        f"objective must be one of {sorted(STATES)}, or a method that trains with one of them; got "
+        f"{given!r}{meant}"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def _trained() -> list[tuple[str, str]]:
+    """Return each method, and its objective as `_plain` spells it."""
+    from repcollapse.methods import METHODS  # with the networks, which few questions need
+
+    found = []
+    for name, recipe in METHODS.items():
+        objective = recipe.objective
+        while isinstance(objective, partial):
+            objective = objective.func
+        found.append((name, _plain(getattr(objective, "__name__", ""))))
+    return found
+
+
+def _states(objective: str, settings: Settings) -> tuple[CollapseValue, ...]:
     known = _settings_of(objective)
     for name, given in settings.items():
         if name not in known:
@@ -316,36 +489,27 @@ def _states(objective: str, settings: dict[str, float | str]) -> tuple[CollapseV
             raise TypeError(f"{name} is no setting of {objective!r}; expected among: {takes}")
         if name in LEAST:
             _checks.integer(name, given, at_least=LEAST[name])
-        elif name != "convention":
+        elif name not in CHOICES:
             _checks.number(name, given, at_least=0)
     return tuple(STATES[objective](**settings))
 
 
 def _settings_of(objective: str) -> list[str]:
-    return list(
-        inspect.signature(STATES[_checks.choice("objective", objective, STATES)]).parameters
-    )
+    return list(inspect.signature(STATES[objective]).parameters)
 
 
-def _missing(objective: str, settings: dict[str, float | str]) -> str | None:
+def _missing(objective: str, settings: Settings) -> str | None:
     """Return the count that `objective` needs and `settings` lack; none needs more than one."""
     lacking = (name for name in _settings_of(objective) if name in LEAST and name not in settings)
     return next(lacking, None)
 
 
-def _count_for(objective: str, name: str, value: float, settings: dict[str, float | str]) -> int:
-    """Return the count whose first collapse value, which grows with it, is nearest to `value`.
+def _counts_for(name: str, count: str, value: float, slack: float, settings: Settings) -> range:
+    """Return the counts whose first collapse value, which grows with them, is that near `value`."""
 
-    A power of two goes before others that are as near as four decimals can tell.
-    """
+    def reading(number: int) -> float:
+        return _states(name, settings | {count: number})[0].value
 
-    def distance(count: int) -> float:
-        return abs(_states(objective, settings | {name: count})[0].value - value)
-
-    def reaches(count: int) -> bool:
-        return _states(objective, settings | {name: count})[0].value >= value
-
-    above = LEAST[name] + bisect.bisect_left(range(LEAST[name], MOST), True, key=reaches)
-    nearest = min(max(above - 1, LEAST[name]), above, key=distance)
-    power = 2 ** max(round(math.log2(nearest)), 1)
-    return power if distance(power) <= max(5e-5, distance(nearest)) else nearest
+    every = range(LEAST[count], MOST)
+    first = bisect.bisect_left(every, value - slack, key=reading)
+    return every[first : bisect.bisect_right(every, value + slack, key=reading)]

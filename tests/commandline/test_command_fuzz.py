@@ -219,7 +219,7 @@ def put(draw: st.DrawFn, folder: Path, what: str) -> str:
 
 
 # What is said, for the statistics of hypothesis: many of each are wanted.
-REFUSALS = ["cannot be read", "never loaded", "not a file", "must end in", "must have shape"]
+REFUSALS = ["cannot be read", "never loaded", "does not exist", "must end in", "must have shape"]
 REFUSALS += ["must hold one array", "has no array", "must hold floating", "NaN or Inf", "rescale"]
 REFUSALS += ["header promises", "different labels", "columns", "--fail-on", "must be integers"]
 REFUSALS += ["2 samples", "its column", "have rows"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,19 @@ def test_trouble_of_one_process_is_said_once_and_ends_all(data, tmp_path):
     bad[8, 0] = np.nan  # in the slice of the second process alone
     np.save(tmp_path / "bad.npy", bad)
     done = torchrun(2, "diagnose", tmp_path / "bad.npy", "--json", tmp_path / "out.json")
-    assert done.returncode != 0 and done.stdout == ""
+    assert done.returncode == 1 and done.stdout == ""  # torchrun's own; the process has 2
     assert done.stderr.count("Error: row 8 of") == 1
+    assert re.search(r"exitcode +: 2 ", done.stderr)
     assert left(tmp_path) == {"bad.npy"}
+    # A file that is missing is said once, too, and a verdict is told from both by what was written.
+    done = torchrun(2, "diagnose", tmp_path / "gone.npy")
+    assert done.returncode == 1
+    assert re.findall("^Error: .*", done.stderr, re.MULTILINE) == [
+        f"Error: {tmp_path}/gone.npy does not exist: check its name"
+    ]
+    good = data / "z.npy"
+    done = torchrun(2, "diagnose", good, "--fail-on", "healthy", "--json", tmp_path / "out.json")
+    assert done.returncode == 1
+    assert re.findall("^Error: ", done.stderr, re.MULTILINE) == []
+    assert re.search(r"exitcode +: 1 ", done.stderr)
+    assert left(tmp_path) == {"bad.npy", "out.json"}

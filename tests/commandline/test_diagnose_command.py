@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from commandline_support import KINDS, NORMAL, Trap, ask, left, program, refused, trap
 
@@ -203,7 +206,7 @@ def test_json_on_standard_output_is_nothing_but_json(z):
         (["--labels", "short.npy"], "labels must have shape (400,)"),
         (["--labels", "ones.npy"], "at least 2 are needed: leave --labels out"),
         (["--labels", "z.npy"], "labels must have shape"),
-        (["--labels", "none.npy"], "is not a file"),
+        (["--labels", "none.npy"], "none.npy does not exist: did you mean one.npy?"),
         (["--groups", "alone.npy"], "2 samples that have 2 rows"),
         (["--views", "z.npy"], "(V, N, D)"),
         (["--views", "narrow.npy"], "8 columns, and the embeddings have 16"),
@@ -292,9 +295,6 @@ def test_a_terminal_without_unicode_is_answered_in_ascii(z):
 
 
 def test_a_reader_who_leaves_is_no_error(z):
-    import subprocess
-    import sys
-
     command = f"{sys.executable} -m repcollapse diagnose {z} --fail-on healthy"
     done = subprocess.run(
         ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"],
@@ -310,7 +310,35 @@ def test_one_process_answers_from_anywhere(z, tmp_path):
     assert left(tmp_path) == {"z.npy", "z.html"}
     missing = program("diagnose", tmp_path / "gone.npy")
     assert missing.returncode == 2 and missing.stdout == ""
-    assert missing.stderr == f"Error: {tmp_path}/gone.npy is not a file\n"
+    assert missing.stderr == f"Error: {tmp_path}/gone.npy does not exist: check its name\n"
+
+
+@pytest.mark.parametrize("command", [["diagnose", "gone.npy"], ["compare", "z.npy", "gone.npy"]])
+@pytest.mark.parametrize("more", [[], ["--labels", "other.npy"]])
+def test_a_missing_file_is_said_before_torch_is_imported(z, monkeypatch, command, more):
+    monkeypatch.chdir(z.parent)
+    code = (
+        "import sys; from repcollapse.cli import app\n"
+        f"try: app({[*command, *more]!r})\nexcept SystemExit as end: print(end.code)\n"
+        "print({'torch', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "2\nset()\n"
+    assert done.stderr == "Error: gone.npy does not exist: check its name\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_report_says_which_column_was_left_out(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame(NORMAL, index=np.arange(400)[::-1]).rename(columns=str)
+    frame.to_csv("z.csv") if ending == "csv" else frame.to_parquet("z.parquet")
+    result = ask("diagnose", f"z.{ending}", "--json", "z.json", "--html", "z.html")
+    assert result.exit_code == 0 and "400 rows of 16" in result.stdout
+    (said,) = json.loads(Path("z.json").read_text())["input"]["left_out"]
+    assert said.startswith(f"z.{ending}: its ") and f"left out of {said}\n" in result.stdout
+    assert "<dt>left out</dt>" in Path("z.html").read_text(encoding="utf-8")
+    np.save("z.npy", NORMAL)
+    assert "left out" not in ask("diagnose", "z.npy").stdout
 
 
 @pytest.mark.parametrize("order", "<>")

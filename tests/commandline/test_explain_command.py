@@ -142,7 +142,8 @@ def test_isotropic_data_of_a_size():
         (["rankme", "--rows", "1", "--dimension", "3"], "at least 2"),
         (["--rows", "5", "--dimension", "3"], "need a NAME"),
         (["--loss", "8.3"], "--objective, one of"),
-        (["--loss", "8.3", "--objective", "dion"], "must be one of"),
+        (["--loss", "8.3", "--objective", "dion"], "got 'dion': did you mean dino?"),
+        (["--loss", "8.3", "--objective", "simclar"], "got 'simclar': did you mean simclr?"),
         (["--loss", "nan", "--objective", "dino"], "value must be finite"),
         (["--loss", "8.3", "--objective", "dino", "--set", "prototypes"], "NAME=VALUE"),
         (["--loss", "8.3", "--objective", "dino", "--set", "value=3"], "NAME=VALUE"),
@@ -159,9 +160,18 @@ def test_what_is_no_question_is_refused(asked, said):
 def test_a_loss_is_explained():
     asked = ["--loss", "8.3178", "--objective", "dino", "--set", "prototypes=4096"]
     text = " ".join(ask("explain", *asked).stdout.split())
-    assert text == "8.3178 = log K: dino reads this at collapse to the uniform distribution."
-    text = " ".join(ask("explain", "--loss", "8.3178", "--objective", "dino").stdout.split())
-    assert "for K = 4096" in text
+    assert text == (
+        "8.3178 is what dino reads at collapse to the uniform distribution, log K = 8.3178. A "
+        "network may read this before it is trained, too: the embeddings decide, so ask diagnose."
+    )
+    text = " ".join(ask("explain", "--loss", "8.3178", "--objective", "DINO").stdout.split())
+    assert "if K is 4096: give prototypes to check." in text
+
+
+@pytest.mark.parametrize("name", ["nt_xent", "NT-Xent", "simclr", "SimCLR"])
+def test_an_objective_goes_by_its_name_or_its_methods(name):
+    asked = ["--loss", "6.236", "--objective", name, "--set", "pairs=256"]
+    assert ask("explain", *asked).stdout.startswith("6.236 is what nt_xent reads at complete coll")
 
 
 def test_explaining_is_light():

@@ -128,7 +128,7 @@ def deliver(diagnosis: Diagnosis, opened: Inputs, *, html: Path | None, json_: P
     write_or_print(written)
     if json_ is not None and str(json_) == STANDARD:
         return
-    beside = []
+    beside = [f"left out of {each}" for each in read.get("left_out", ())]
     for name in ("labels", "groups"):
         if name in read:
             beside.append(f"{name}: {read[name]['file']}, {read[name]['different']:,} different")

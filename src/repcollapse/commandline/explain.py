@@ -47,7 +47,10 @@ def of_loss(value: float, objective: str | None, given: Sequence[str]) -> None:
     from repcollapse.losses import STATES, explain_loss
 
     if objective is None:
-        raise RefusalError(f"--loss needs --objective, one of {', '.join(sorted(STATES))}")
+        raise RefusalError(
+            f"--loss needs --objective, one of {', '.join(sorted(STATES))}, or a method that "
+            "trains with one, such as simclr"
+        )
     try:
         settings: dict[str, Any] = settings_of(given)
         reading = explain_loss(objective, value, **settings)

@@ -13,7 +13,7 @@ import numpy as np
 
 from repcollapse.commandline.output import RefusalError
 from repcollapse.diagnosis.survey import MOST_COLUMNS
-from repcollapse.files import SEPARATOR, InputError, Rows, open_rows, read_codes, show
+from repcollapse.files import SEPARATOR, InputError, Rows, left_out, open_rows, read_codes, show
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class Shards:
             if begin < stop and start < end:
                 pieces.append(np.array(part[max(start - begin, 0) : min(stop, end) - begin]))
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Which columns of the files are not among the rows, in words."""
+        return tuple(
+            f"{name}: {each}"
+            for name, part in zip(self.names, self.parts, strict=True)
+            for each in left_out(part)
+        )
 
     def place(self, row: int) -> str:
         """Return where a row lies, in words."""
@@ -122,6 +131,8 @@ class Inputs:
     def to_dict(self) -> dict[str, Any]:
         """Return what was read, for a report."""
         said: dict[str, Any] = {"files": list(self.shards.names)}
+        if beside := self.shards.left_out:
+            said["left_out"] = list(beside)
         for name, codes in (("labels", self.labels), ("groups", self.groups)):
             if codes is not None:
                 said[name] = {"file": codes.source, "different": len(codes.names)}

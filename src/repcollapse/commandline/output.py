@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from repcollapse.files import InputError, is_special, show, write_whole
+from repcollapse.files import InputError, is_special, require_file, show, write_whole
 
 ANSWERED, FAILED_ON, REFUSED = 0, 1, 2
 DEFECT = 70  # EX_SOFTWARE of sysexits.h: neither an answer nor the user's doing
@@ -99,6 +99,18 @@ def require_place(path: Path, option: str, inputs: Sequence[Path]) -> None:
             raise RefusalError(
                 f"{option} {show(path)} would overwrite an input: choose another name"
             )
+
+
+def require_files(locations: Iterable[str]) -> None:
+    """Raise for a file that is not there, before seconds are spent on importing torch.
+
+    One of several processes of torchrun leaves that to the opening of the files, whose trouble all
+    of them hear of and one of them says.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return
+    for location in locations:
+        require_file(location)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -148,6 +148,7 @@ def _every_number(diagnosis: Diagnosis) -> str:
 
 def _read(read: dict[str, Any]) -> str:
     pairs = [("embeddings", ", ".join(read["files"]))]
+    pairs += [("left out", each) for each in read.get("left_out", ())]
     for name in ("labels", "groups"):
         if name in read:
             pairs.append((name, f"{read[name]['file']}, {read[name]['different']:,} different"))
