@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from repcollapse.modes import coins
 from repcollapse.modes.coins import Running
 from repcollapse.modes.posterior import VAE, Setting, train_vae
+from repcollapse.modes.runs import once
 
 
 def test_probabilities_of_tosses_sum_to_one_and_are_laplaces() -> None:
@@ -37,20 +39,32 @@ def test_the_information_is_that_of_a_sum_over_all_tosses() -> None:
         assert coins.information(tosses) == pytest.approx(entropy - within, abs=1e-6)
 
 
-def test_a_training_is_governed_by_its_seed_alone() -> None:
+def test_a_run_follows_from_its_seed_and_leaves_the_generators_alone() -> None:
+    hidden = partial(coins.train, Setting(hide=0.5), steps=8, tosses=6)
     torch.manual_seed(5)
-    first = coins.train(Setting(hide=0.5), 3, steps=8, tosses=6)
+    first = once(hidden, 3)
+    torch.rand(1)
     state = torch.get_rng_state()
-    again = coins.train(Setting(hide=0.5), 3, steps=8, tosses=6)
+    again = once(hidden, 3)
     assert torch.equal(state, torch.get_rng_state())
     np.testing.assert_array_equal(first.trace, again.trace)
     assert torch.equal(first.mu, again.mu) and first.nats == again.nats
-    assert (coins.train(Setting(hide=0.5), 4, steps=8, tosses=6).trace != first.trace).any()
+    assert (once(hidden, 4).trace != first.trace).any()
+
+
+def test_weights_are_the_generators_and_the_coins_that_are_read_the_seeds() -> None:
+    torch.manual_seed(1)
+    one = coins.train(Setting(), 3, steps=0, tosses=6)
+    other = coins.train(Setting(), 3, steps=0, tosses=6)
+    torch.manual_seed(1)
+    elsewhere = coins.train(Setting(), 4, steps=0, tosses=6)
+    assert torch.equal(one.heads, other.heads) and not torch.equal(one.mu, other.mu)
+    assert not torch.equal(one.heads, elsewhere.heads)
 
 
 def test_a_run_is_read_on_the_same_coins_whatever_the_setting() -> None:
     plain, blind = (
-        coins.train(setting, 5, steps=12, tosses=6)
+        once(partial(coins.train, setting, steps=12, tosses=6), 5)
         for setting in (Setting(), Setting(hide=0.5, blind=True))
     )
     assert torch.equal(plain.heads, blind.heads)

@@ -9,6 +9,7 @@ import torch
 from repcollapse.diagnostics import neural_collapse
 from repcollapse.modes.free_features import (
     Unconstrained,
+    length_of,
     margin_of,
     threshold,
     unconstrained,
@@ -39,6 +40,23 @@ def test_on_either_side_of_the_threshold_features_live_or_vanish(ratio, alive):
     found = free(4, ratio, tilt=2.0)
     assert (float(found.features.norm(dim=1).max()) > 0.1) == alive
     assert found.margin == pytest.approx(margin_of(4, ratio), abs=1e-6)
+
+
+@pytest.mark.parametrize(("classes", "ratio"), [(3, 0.2), (5, 0.97), (4, 1.03)])
+@pytest.mark.parametrize("tilt", [1.0, 3.0])
+def test_every_feature_has_the_length_of_the_formula(classes, ratio, tilt):
+    decay = ratio * threshold(classes, 10)
+    length = length_of(classes, 10, decay_weight=tilt * decay, decay_features=decay / tilt)
+    lengths = free(classes, ratio, tilt=tilt).features.norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, length), atol=1e-6, rtol=0)
+    assert (length > 0.1) == (ratio < 1)
+
+
+def test_a_length_needs_positive_decays_and_classes():
+    with pytest.raises(ValueError, match="decay_features must be above 0"):
+        length_of(3, 10, decay_weight=0.1, decay_features=0.0)
+    with pytest.raises(ValueError, match="per_class must be at least 1"):
+        length_of(3, 0, decay_weight=0.1, decay_features=0.1)
 
 
 def test_the_margin_is_the_minimum_of_the_scalar_problem():

@@ -81,6 +81,33 @@ def test_a_start_is_taken_over():
     assert second.model.head.out_features == 2
 
 
+def test_an_anchor_holds_the_body_where_it_began_and_leaves_the_head_free():
+    first = once(partial(train, Setting("classes", decay=0.0), steps=20), 900)
+
+    def way(**options):
+        setting = Setting("parity", decay=0.05, **options)
+        run = once(partial(train, setting, steps=20, start=first.model), 900)
+        moved = zip(first.model.body.parameters(), run.model.body.parameters(), strict=True)
+        return run, sum(float((p - q).detach().square().sum()) for p, q in moved)
+
+    (free, far), (held, near) = way(), way(anchor=1.0)
+    assert near < 0.1 * far
+    assert held.model.head.weight.abs().max() > 0
+    assert free.accuracy > 0.8 and held.accuracy > 0.8
+
+
+def test_without_decay_and_anchor_nothing_pulls_the_body():
+    # An anchor takes the place of the body's decay, so that at the start neither has a gradient.
+    first = once(partial(train, Setting("classes", decay=0.0), steps=3), 900)
+    steps = [
+        once(partial(train, Setting("parity", **options), steps=1, start=first.model), 900)
+        for options in ({"decay": 0.0}, {"decay": 0.5, "anchor": 3.0})
+    ]
+    bodies = [list(run.model.body.parameters()) for run in steps]
+    for one, other in zip(*bodies, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_supcon_trains_a_last_layer_as_wide_as_the_features():
     run = train(Setting("parity", decay=0.0, width=24, objective="supcon"), 900, steps=2)
     assert run.model.head.out_features == 24
@@ -103,6 +130,7 @@ def test_an_order_has_every_row_once_and_what_is_left_of_it_is_not_shown():
         ({"decay": -1}, "decay must be"),
         ({"objective": "hinge"}, "objective must be"),
         ({"reconstruct": -1}, "reconstruct must be"),
+        ({"anchor": -1}, "anchor must be"),
         ({"width": 0}, "width must be"),
     ],
 )

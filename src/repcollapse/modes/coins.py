@@ -15,21 +15,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcollapse import _checks
+from repcollapse.data import stream
 from repcollapse.diagnostics import regression_probe
 from repcollapse.modes import posterior
 from repcollapse.modes.posterior import VAE, Setting
-from repcollapse.training import pick_device, seeded
+from repcollapse.training import pick_device
 
-UNSEEN, BATCH, LEARNING_RATE = 4000, 64, 4e-2
+UNSEEN, BATCH, LEARNING_RATE = 4000, 128, 4e-2
 
 
-def toss(coins: int, tosses: int) -> tuple[Tensor, Tensor]:
-    """Return tosses of coins of unknown bias, from torch's global generator.
+def toss(
+    coins: int, tosses: int, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return tosses of coins of unknown bias.
 
     Parameters
     ----------
     coins, tosses
         N and T.
+    generator
+        What they are drawn from, where not torch's global generator.
 
     Returns
     -------
@@ -42,8 +47,8 @@ def toss(coins: int, tosses: int) -> tuple[Tensor, Tensor]:
     >>> x.shape, bias.shape
     (torch.Size([5, 3]), torch.Size([5]))
     """
-    bias = torch.rand(coins, 1)
-    return torch.bernoulli(bias.expand(coins, tosses)), bias[:, 0]
+    bias = torch.rand(coins, 1, generator=generator)
+    return torch.bernoulli(bias.expand(coins, tosses), generator=generator), bias[:, 0]
 
 
 def log_evidence(x: Tensor) -> Tensor:
@@ -210,10 +215,11 @@ def train(
     setting
         How it is trained, as in :class:`repcollapse.modes.posterior.Setting`.
     seed
-        Of the coins, the first weights and all noise. The coins to be read on are drawn first, so
-        that all settings are read on the same.
+        Of the coins to be read on, which are the same for all settings. The weights, and after them
+        the coins to be trained on and all noise, come from torch's global generators, which
+        :func:`repcollapse.modes.runs.once` seeds.
     steps, tosses
-        How many steps of Adam on batches of 64, and T, at least 1.
+        How many steps of Adam on batches of 128, and T, at least 1.
     device
         Where to train, as in :func:`repcollapse.training.pick_device`.
 
@@ -236,10 +242,9 @@ def train(
     steps = _checks.integer("steps", steps, at_least=0)
     tosses = _checks.integer("tosses", tosses, at_least=1)
     place = pick_device(device)
-    with seeded(seed, place):
-        x, bias = toss(UNSEEN, tosses)
-        vae = VAE(tosses, 1, Running(blind=setting.blind), variance=setting.variance).to(place)
-        trace = posterior.train_vae(
-            vae, lambda: toss(BATCH, tosses)[0].to(place), setting, steps=steps, lr=LEARNING_RATE
-        )
-        return read(vae, x.to(place), bias, trace)
+    x, bias = toss(UNSEEN, tosses, generator=stream(seed, "coins to be read on"))
+    vae = VAE(tosses, 1, Running(blind=setting.blind), variance=setting.variance).to(place)
+    trace = posterior.train_vae(
+        vae, lambda: toss(BATCH, tosses)[0].to(place), setting, steps=steps, lr=LEARNING_RATE
+    )
+    return read(vae, x.to(place), bias, trace)

@@ -1,8 +1,8 @@
 """Neural collapse where it is exact: features and last layer both free, and nothing else.
 
 A network that can give any sample any feature leaves this problem, whose minimum is known in closed
-form: the corners of a simplex, of a size that weight decay sets (:func:`margin_of`), down to a
-single point (:func:`threshold`).
+form: the corners of a simplex, of a size that weight decay sets (:func:`margin_of`,
+:func:`length_of`), down to a single point (:func:`threshold`).
 """
 
 from __future__ import annotations
@@ -119,6 +119,52 @@ def margin_of(classes: int, ratio: float) -> float:
     return math.log1p(classes * (1 / ratio - 1)) if ratio < 1 else 0.0
 
 
+def length_of(classes: int, per_class: int, *, decay_weight: float, decay_features: float) -> float:
+    r"""Return the length of every feature at the minimum of :func:`unconstrained`, in closed form.
+
+    .. math:: \lVert h \rVert^2
+              = \sqrt{\frac{\lambda_W}{\lambda_H}} \; \frac{K - 1}{K \sqrt n} \; a
+
+    with the margin a of :func:`margin_of`. The scores have K - 1 singular values :math:`a \sqrt n`,
+    and at the minimum both decays cost the same.
+
+    Parameters
+    ----------
+    classes, per_class
+        K >= 2 classes of n >= 1 samples each.
+    decay_weight, decay_features
+        :math:`\lambda_W` and :math:`\lambda_H`, > 0.
+
+    Returns
+    -------
+    float
+        >= 0, where the features have K - 1 dimensions or more; 0 from the :func:`threshold` on,
+        which is a complete collapse.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers other than these.
+
+    References
+    ----------
+    Derived in chapter 17, in the model of Zhu et al. 2021.
+
+    Examples
+    --------
+    >>> decay = 0.97 * threshold(5, 10)
+    >>> round(length_of(5, 10, decay_weight=decay, decay_features=decay), 3)
+    0.191
+    >>> length_of(5, 10, decay_weight=0.5, decay_features=0.5)
+    0.0
+    """
+    decay_weight = _checks.number("decay_weight", decay_weight, above=0)
+    decay_features = _checks.number("decay_features", decay_features, above=0)
+    ratio = math.sqrt(decay_weight * decay_features) / threshold(classes, per_class)
+    spread = (classes - 1) / (classes * math.sqrt(per_class)) * margin_of(classes, ratio)
+    return math.sqrt(math.sqrt(decay_weight / decay_features) * spread)
+
+
 def unconstrained(
     classes: int,
     *,
@@ -150,8 +196,8 @@ def unconstrained(
     Returns
     -------
     Unconstrained
-        Where d >= K - 1, a simplex with the margin of :func:`margin_of`; from the
-        :func:`threshold` on, all zeros.
+        Where d >= K - 1, a simplex with the margin of :func:`margin_of` and features of the
+        length of :func:`length_of`; from the :func:`threshold` on, all zeros.
 
     Raises
     ------

@@ -52,7 +52,8 @@ def linear_loss(w: Tensor, v: Tensor, log_var: Tensor, covariance: Tensor, price
     second = v @ shared  # of the posterior's means
     error = covariance.trace() - 2 * (w * shared).sum() + ((w.T @ w) * second).sum()
     error = error + (w.square().sum(dim=0) * log_var.exp()).sum()
-    divergence = 0.5 * (second.diagonal() + log_var.exp() - log_var - 1).sum()
+    centred = gaussian_kl(torch.zeros_like(log_var), log_var)
+    divergence = (0.5 * second.diagonal() + centred).sum()
     return 0.5 * error + price * divergence
 
 
@@ -110,10 +111,13 @@ def fit_linear(
 ) -> LinearFit:
     """Fit a linear VAE by L-BFGS in float64, from a random start of torch's global generator.
 
+    The encoder is moved as a map of whitened data. That changes neither the loss nor what the
+    encoder can be, and spares the optimiser the range of the data's variances.
+
     Parameters
     ----------
     covariance
-        (D, D), of centred data.
+        (D, D), of centred data; directions in which these do not vary are none of the encoder's.
     price
         Above 0, see :func:`linear_loss`.
     latents, iterations
@@ -139,17 +143,18 @@ def fit_linear(
     price = _checks.number("price", price, above=0)
     size = len(covariance)
     latents = _checks.integer("latents", latents, at_least=1, at_most=size)
-    w, v, log_var = (
+    whitener = _whitener(covariance)
+    w, of_white, log_var = (
         (torch.randn(shape, dtype=torch.float64) / size**0.5).requires_grad_()
         for shape in ((size, latents), (latents, size), (latents,))
     )
     minimise(
-        lambda: linear_loss(w, v, log_var, covariance, price),
-        [w, v, log_var],
+        lambda: linear_loss(w, of_white @ whitener, log_var, covariance, price),
+        [w, of_white, log_var],
         iterations=iterations,
         gradient=1e-7 * covariance.diagonal().sum().item(),
     )
-    w, v, log_var = w.detach(), v.detach(), log_var.detach()
+    w, v, log_var = w.detach(), of_white.detach() @ whitener, log_var.detach()
     second_moment = ((v @ covariance) * v).sum(dim=1)
     kl = gaussian_kl(second_moment.sqrt(), log_var)
     return LinearFit(
@@ -160,6 +165,13 @@ def fit_linear(
         encoder=v,
         log_var=log_var,
     )
+
+
+def _whitener(covariance: Tensor) -> Tensor:
+    """Return the root of the covariance's inverse, without the directions that have no variance."""
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
+    vary = eigenvalues > 1e-10 * eigenvalues[-1]
+    return (vectors[:, vary] * eigenvalues[vary].rsqrt()) @ vectors[:, vary].T
 
 
 def price_for(eigenvalues: np.ndarray, rank: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +40,10 @@ class Setting:
 
         \mathrm{CE}(W h, y) + \rho \, \tfrac{1}{P} \lVert \hat x(h) - x \rVert^2
         + \tfrac{\lambda}{2} \lVert \theta \rVert^2
+        + \tfrac{\alpha}{2} \lVert \theta_b - \theta_b^0 \rVert^2
 
-    with P pixels, :math:`\hat x` a linear decoder and :math:`\theta` all parameters.
+    with P pixels, :math:`\hat x` a linear decoder, :math:`\theta` all parameters, and
+    :math:`\theta_b` those of the body, which start at :math:`\theta_b^0`.
 
     Attributes
     ----------
@@ -54,6 +57,8 @@ class Setting:
     objective
         "cross-entropy", or "supcon" in its place, on the last layer's outputs, which are then as
         many as the features.
+    anchor
+        :math:`\alpha \ge 0`. Where it is above 0, the body does not decay (L2-SP, Li et al. 2018).
 
     Raises
     ------
@@ -66,12 +71,14 @@ class Setting:
     width: int = 32
     reconstruct: float = 0.0
     objective: str = "cross-entropy"
+    anchor: float = 0.0
 
     def __post_init__(self) -> None:
         _checks.choice("task", self.task, TASKS)
         _checks.choice("objective", self.objective, OBJECTIVES)
         _checks.number("decay", self.decay, at_least=0)
         _checks.number("reconstruct", self.reconstruct, at_least=0)
+        _checks.number("anchor", self.anchor, at_least=0)
         _checks.integer("width", self.width, at_least=1)
 
 
@@ -138,6 +145,8 @@ def train(
     rows, targets = seen.train[shown], told[shown]
     draw = batches(len(rows), stream(seed, "batches of a classifier"))
     judge = OBJECTIVES[setting.objective]
+    body = list(model.body.parameters())
+    began = [parameter.detach().clone() for parameter in body]
     features, test_features = {}, {}
     heads = {}
 
@@ -147,6 +156,9 @@ def train(
         value = judge(model.head(h), targets[batch])
         if setting.reconstruct:
             value = value + setting.reconstruct * F.mse_loss(model.decoder(h), rows[batch])
+        if setting.anchor:
+            moved = sum((p - q).square().sum() for p, q in zip(body, began, strict=True))
+            value = value + setting.anchor / 2 * moved
         return value
 
     def keep(step: int) -> None:
@@ -158,10 +170,15 @@ def train(
         heads[step] = model.head.weight.cpu().clone(), model.head.bias.cpu().clone()
         model.train()
 
-    learned = [*model.body.parameters(), *model.head.parameters()]
-    learned += model.decoder.parameters() if setting.reconstruct else []
+    others = [*model.head.parameters()]
+    others += model.decoder.parameters() if setting.reconstruct else []
+    body_decay = 0.0 if setting.anchor else setting.decay
+    groups: list[dict[str, Any]] = [
+        {"params": body, "weight_decay": body_decay},
+        {"params": others},
+    ]
     descent = torch.optim.SGD(
-        learned, lr=LR, momentum=MOMENTUM, weight_decay=setting.decay, fused=True
+        groups, lr=LR, momentum=MOMENTUM, weight_decay=setting.decay, fused=True
     )
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(descent, max(steps, 1))
     fit(descent, loss, steps=steps, schedule=falling, watch=keep, at={*at, steps})

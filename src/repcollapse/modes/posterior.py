@@ -108,7 +108,7 @@ class Setting:
 def train_vae(
     vae: VAE, batch: Callable[[], Tensor], setting: Setting, *, steps: int, lr: float
 ) -> np.ndarray:
-    """Train a VAE by Adam, the last quarter of the steps at a tenth of the rate.
+    """Train a VAE by Adam, over the second half of the steps at a rate that falls towards 0.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def train_vae(
     setting
         How; `blind` and `variance` are the model's, and change nothing here.
     steps, lr
-        How many steps, and the rate of the first.
+        How many steps, and the rate in the first half; then it falls along a line.
 
     Returns
     -------
@@ -135,8 +135,9 @@ def train_vae(
     steps = _checks.integer("steps", steps, at_least=0)
     trace = np.empty(steps)
     adam = torch.optim.Adam(vae.parameters(), lr=lr, fused=True)
-    early = steps - steps // 4
-    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1.0 if step < early else 0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        adam, lambda step: min(1.0, 2 - 2 * step / max(steps, 1))
+    )
 
     def loss(step: int) -> Tensor:
         x = batch()
