@@ -163,6 +163,38 @@ def test_a_finding_brings_its_evidence():
     assert "covariance" in found.advice
 
 
+def test_every_collapse_brings_its_interval():
+    bent = 1 + 0.01 * normal(1000, 64)
+    bent[:10] = normal(10, 64, 1)
+    for z, measure in (
+        (CASES["one and noise"][0], "spread"),
+        (bent, "core_spread"),  # without its outliers
+        (CASES["one but for a few"][0], "core_spread"),
+        (CASES["points"][0], "points"),
+        (CASES["rays"][0], "direction_points"),
+    ):
+        found = diagnose(z)
+        first = found.findings[0]
+        assert first.interval == found.intervals[measure], measure
+        assert first.interval[0] <= first.value <= first.interval[1], measure
+    assert first.interval[1] < 12  # ten points
+
+
+def test_the_interval_of_points_covers_what_is_true():
+    shares = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.1])
+    truth, covered, widths, values = 1 / float(shares.square().sum()), 0, [], []
+    for seed in range(100):
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.eye(5).double()[torch.multinomial(shares, 400, True, generator=draw)]
+        found = crowding(rows, 400)
+        covered += found.low <= truth <= found.high
+        widths.append(found.high - found.low)
+        values.append(found.points)
+    assert covered >= 90
+    std = float(torch.tensor(values).std())
+    assert 0.8 < sum(widths) / len(widths) / (2 * 1.96 * std) < 1.25
+
+
 def test_equal_rows_are_said_to_be_one_row():
     rows = diagnose(normal(1, 8).expand(200, 8)).findings[0]
     line = diagnose(normal(1, 8) * normal(200, 1, 3).abs()).findings[0]

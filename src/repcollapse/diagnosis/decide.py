@@ -146,6 +146,7 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             f"ones read {evidence.nulls['spread']:.2f}. What still differs is residue.",
             "spread",
             value=spread,
+            interval_of="core_spread" if spread < metrics["spread"] else "spread",
         )
     elif metrics["distance"] < SHORT and _agreement(evidence) < NOISY:
         yield found(

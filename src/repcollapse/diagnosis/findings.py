@@ -224,15 +224,19 @@ def found(
     *,
     value: float | None = None,
     reference: float | None = None,
+    interval_of: str | None = None,
 ) -> Finding:
-    """Return a finding, with value, reference and interval taken from the evidence."""
+    """Return a finding, with value, reference and interval taken from the evidence.
+
+    The interval is that of the measure, or of another reading where the value is that one's.
+    """
     return ADVICE[kind].finding(
         kind,
         sentence,
         measure,
         evidence.metrics[measure] if value is None else value,
         reference=evidence.nulls.get(measure) if reference is None else reference,
-        interval=evidence.intervals.get(measure) if value is None else None,
+        interval=evidence.intervals.get(interval_of or measure),
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repcollapse.diagnosis.crowding import Crowding, crowding
+from repcollapse.diagnosis.crowding import Z95, Crowding, crowding
 from repcollapse.diagnosis.sampling import GroupSample, RowSample
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
@@ -36,7 +36,6 @@ from repcollapse.diagnostics.spectrum import (
     stable_rank_of,
 )
 
-Z95 = NormalDist().inv_cdf(0.975)
 BLOCKS = 16
 FAR = 10.0  # times the median distance from the median: 6.7 standard deviations on a normal line
 FEW = 0.05  # more than this many far rows are no outliers but what the data look like
@@ -137,7 +136,10 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     metrics |= of_pairs
     if low_high is not None:
         intervals["uniformity"] = low_high
-    metrics |= read_core(rows, n, float(moments.scatter.diagonal().sum()), moments.fourth)
+    trace = float(moments.scatter.diagonal().sum())
+    of_core, limits = read_core(rows, n, trace, moments.fourth)
+    metrics |= of_core
+    intervals |= limits
     return Evidence(
         n,
         dimension,
@@ -304,7 +306,9 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     return found, interval
 
 
-def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False) -> Numbers:
+def read_core(
+    rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False
+) -> tuple[Numbers, Intervals]:
     """Return how a sample of n rows sits together, and what is left without the far ones.
 
     `trace` and `fourth` are the sums of the second and of the fourth powers of the distances of all
@@ -329,6 +333,9 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
         "point_company": crowd.company,
         "distinct": crowd.distinct,
     }
+    intervals: Intervals = {}
+    if not math.isnan(crowd.radius):
+        intervals["points"] = (crowd.low, crowd.high)
     if math.isnan(crowd.radius) and not apart:
         # Points of a cosine are directions, whatever the lengths of the rows.
         crowd = crowding(unit_rows(core), n)
@@ -338,6 +345,7 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
                 "direction_radius": crowd.radius,
                 "direction_company": crowd.company,
             }
+            intervals["direction_points"] = (crowd.low, crowd.high)
     if len(core) >= 2 and (0 < outliers <= FEW or kurtosis > HEAVY):
         sigma = singular_values(core)
         null = null_singular_values(len(core), core.shape[1]).square()
@@ -348,9 +356,15 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
             found[f"core_null_{name}"] = dimensions_holding(null, share)
         found["core_spread"] = 0.0
         if len(directed) >= 2:
-            about = directed - directed.mean(dim=0)
-            found["core_spread"] = math.sqrt(float(about.square().sum()) / len(directed))
-    return found
+            mean = directed.mean(dim=0)
+            about = directed - mean
+            spread = min(math.sqrt(float(about.square().sum()) / len(directed)), 1.0)
+            found["core_spread"] = spread
+            of_core = {"spread": spread, "mean_share": 1.0 - spread**2}
+            limits = read_direction_intervals(of_core, mean, directed, len(directed))
+            if "spread" in limits:
+                intervals["core_spread"] = limits["spread"]
+    return found, intervals
 
 
 def read_labels(grouped: GroupedMoments, sample: RowSample) -> tuple[Numbers, Intervals]:
