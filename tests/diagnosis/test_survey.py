@@ -182,8 +182,10 @@ def test_readings_of_views_and_groups_are_those_of_the_functions():
     rows, names = views.reshape(600, 6), np.tile(np.arange(200), 3)
     grouped = diagnose(rows, groups=names).metrics
     assert grouped["intraclass_correlation"] == pytest.approx(found["intraclass_correlation"])
-    standard = (rows - rows.mean(dim=0)) / rows.var(dim=0).mean().sqrt()
-    assert grouped["lidar"] == pytest.approx(diagnostics.lidar(standard, names), rel=1e-5)
+    for scale in (1.0, 0.01, 1e-4):  # beside a small scale, LiDAR's delta is much
+        short = diagnose(scale * rows, groups=names).metrics
+        assert short["lidar"] == pytest.approx(diagnostics.lidar(scale * rows, names), rel=1e-9)
+    assert short["lidar"] != pytest.approx(grouped["lidar"], rel=1e-3)
     pairs = [(0, 1), (0, 2), (1, 2)]
     alignment = sum(diagnostics.alignment(views[a], views[b]) for a, b in pairs) / 3
     assert found["alignment"] == pytest.approx(alignment)

@@ -313,6 +313,16 @@ def test_groups_are_views_by_another_name():
     assert both.metrics["intraclass_correlation"] > 0.5
 
 
+@pytest.mark.parametrize("scale", [1e9, 1e30, 1e-30])
+def test_lidar_is_read_at_any_scale(scale):
+    """Two views of a rank-deficient cloud, whose scatter within is singular but for delta."""
+    samples = normal(60, 3) @ normal(3, 32, 1)
+    views = torch.stack([samples + normal(60, 2, k) @ normal(2, 32, 7) for k in (5, 6)]).double()
+    found = diagnose(scale * views[0], views=scale * views)
+    assert found.verdict in ("dimensional", "healthy")
+    assert 0 <= found.metrics["lidar"] <= 32
+
+
 # --- pieces
 
 

@@ -421,7 +421,8 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
     """Return how much of the variance lies between groups, whose rows are views of one sample."""
     _, index, counts = np.unique(sample.groups, return_inverse=True, return_counts=True)
     several = counts[index] >= 2
-    rows, groups = _standard(sample.rows[torch.from_numpy(several)]), sample.groups[several]
+    as_they_are, groups = sample.rows[torch.from_numpy(several)], sample.groups[several]
+    rows = _standard(as_they_are)
     found: Numbers = {f"{prefix}groups": float(len(np.unique(groups)))}
     found[f"{prefix}group_rows"] = float(len(groups))
     if found[f"{prefix}groups"] < 2:
@@ -430,7 +431,7 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
     icc = intraclass_correlation_of(grouped)
     found |= {
         f"{prefix}intraclass_correlation": icc,
-        f"{prefix}lidar": lidar_of(grouped),
+        f"{prefix}lidar": lidar_of(GroupedMoments.of(as_they_are, groups)),
         f"{prefix}best_intraclass_correlation": _best(grouped),
         f"{prefix}alignment": _alignment(rows, groups),
     }
@@ -450,7 +451,7 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
 
 
 def _standard(rows: Tensor) -> Tensor:
-    """Return rows with a mean variance of one: LiDAR's delta is a share of it then."""
+    """Return rows with a mean variance of one, whose squares are numbers."""
     if len(rows) < 2:
         return rows
     largest = rows.abs().max().clamp(min=1e-300)

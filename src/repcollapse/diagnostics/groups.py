@@ -175,10 +175,15 @@ def lidar_of(grouped: GroupedMoments, delta: float = DELTA) -> float:
             f"groups needs at least 2 rows of each identifier; {single} of {n} have one"
         )
     between = _centred(grouped.means)
+    within = grouped.within / (rows - n)
     ridge = torch.eye(between.shape[1], dtype=between.dtype, device=between.device) * delta
-    factor = torch.linalg.cholesky(grouped.within / (rows - n) + ridge)
+    factor, failed = torch.linalg.cholesky_ex(within + ridge)
     # The eigenvalues are those of L^-1 S_b L^-T, the squared singular values of the white means.
-    white = torch.linalg.solve_triangular(factor, between.T, upper=False)
+    if not bool(failed):
+        white = torch.linalg.solve_triangular(factor, between.T, upper=False)
+    else:  # beside rows as long as these, delta is less than a rounding error
+        values, axes = torch.linalg.eigh(within)
+        white = (axes.T @ between.T) / (values.clamp(min=0) + delta).sqrt()[:, None]
     sigma = torch.linalg.svdvals(white) if n <= len(white) else _roots(white)
     variance = sigma[: n - 1].square()
     if variance[0] == 0:
