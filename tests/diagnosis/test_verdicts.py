@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from repcollapse import diagnose, diagnosis
+from repcollapse import diagnose, diagnosis, diagnostics
 from repcollapse.diagnosis import VERDICTS, Survey, conclude
+from repcollapse.diagnosis.chance import fewest_dimensions, most_mean_share
 from repcollapse.diagnosis.crowding import crowding
-from repcollapse.diagnosis.readings import dimensions_holding
+from repcollapse.diagnosis.readings import SHARES, dimensions_holding
 
 
 def normal(n, d, seed=0):
@@ -137,6 +138,39 @@ def test_verdicts_go_in_order():
     cone = [each.kind for each in diagnose(offset(low_rank(1000, 64, 3), 0.8)).findings]
     assert cone == ["dimensional", "cone"]
     assert [v for v in VERDICTS if v in kinds] == kinds[:3]
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (2, 512), (3, 2), (3, 512), (5, 8), (12, 2)])
+def test_few_isotropic_rows_show_nothing_but_that_they_are_few(n, d):
+    others = 0
+    for seed in range(100):
+        kinds = [each.kind for each in diagnose(normal(n, d, seed)).findings]
+        assert kinds[0] == "not-enough-data"
+        others += any(kind in ("complete", "dimensional", "cone") for kind in kinds)
+    assert others <= 2  # one case in a thousand, of some readings
+
+
+def test_few_rows_still_show_what_isotropic_ones_do_not():
+    few = diagnose(low_rank(10, 64, 1))
+    assert [each.kind for each in few.findings] == ["not-enough-data", "dimensional"]
+    cone = diagnose(offset(normal(10, 64), 0.9))
+    assert [each.kind for each in cone.findings] == ["not-enough-data", "cone"]
+    line = diagnose(1 + 1e-3 * normal(3, 64))
+    assert [each.kind for each in line.findings] == ["not-enough-data", "complete"]
+
+
+@pytest.mark.parametrize(("n", "d"), [(4, 3), (10, 64), (14, 5)])
+def test_what_chance_reads_is_what_draws_read(n, d):
+    draws = [normal(n, d, seed).double() for seed in range(2000)]
+    spectra = [diagnostics.singular_values(z).square() for z in draws]
+    for share in SHARES.values():
+        least = fewest_dimensions(n, d, share)
+        held = sorted(dimensions_holding(each, share) for each in spectra)
+        assert held[0] < 1.05 * least and least < held[10], share
+    shares = [diagnostics.mean_share(z) for z in draws]
+    assert sum(each > most_mean_share(n, d) for each in shares) <= 30
+    deviation = (most_mean_share(n, d) - 1 / n) / 3
+    assert np.std(shares) == pytest.approx(deviation, rel=0.05)
 
 
 def test_rules_of_one_number_are_wrong_where_the_verdict_is_right():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from repcollapse.diagnosis.chance import fewest_dimensions, most_mean_share
 from repcollapse.diagnosis.findings import (
     CLASSES,
     CLUSTER,
@@ -30,7 +31,7 @@ from repcollapse.diagnosis.findings import (
     Finding,
     found,
 )
-from repcollapse.diagnosis.readings import FEW, Evidence
+from repcollapse.diagnosis.readings import FEW, SHARES, Evidence
 
 # Fewer rows say nothing about a cloud: sixteen draws from two clusters miss one of them once in
 # thirty thousand times, and an interval needs some.
@@ -135,7 +136,7 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             f"All {rows:,} rows are the same row: nothing tells one sample from another.",
             "spread",
         )
-    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows:
+    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows and not _by_chance(evidence, spread):
         but = ""
         if spread < metrics["spread"]:
             but = f", {_percent(metrics['outliers'])} of rows far from the others left out"
@@ -171,6 +172,11 @@ def _agreement(evidence: Evidence) -> float:
     return min((evidence.metrics[name] for name in names if name in evidence.metrics), default=1.0)
 
 
+def _by_chance(evidence: Evidence, spread: float) -> bool:
+    """Return whether isotropic directions, as few, could have so little a spread."""
+    return 1 - spread**2 <= most_mean_share(evidence.rows, evidence.dimension)
+
+
 def _clustered(evidence: Evidence, kind: str, what: str) -> Iterator[Finding]:
     metrics, name = evidence.metrics, "points" if kind == "point" else f"{kind}_points"
     if math.isnan(metrics.get(f"{kind}_radius", math.nan)) or metrics[name] < MORE_THAN_ONE:
@@ -193,7 +199,7 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
         return
     for name, share in (("dimensions_999", "99.9 %"), ("dimensions_99", "99 %")):
         value, floor = metrics[name], floor_of(evidence, name)
-        if value > floor:
+        if value > floor or _as_few(evidence, name, value):
             continue
         # Where a few long rows hold the variance, and not the model: what are the others like?
         core, core_null = metrics.get(f"core_{name}", 0.0), metrics.get(f"core_null_{name}", 0.0)
@@ -208,6 +214,14 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
             name,
         )
         return
+
+
+def _as_few(evidence: Evidence, name: str, value: float) -> bool:
+    """Return whether isotropic rows, where there are few, could show as few dimensions."""
+    if evidence.rows >= MIN_ROWS:  # a collapse is half of what they read, or less
+        return False
+    least = fewest_dimensions(evidence.rows, evidence.dimension, SHARES[name])
+    return value >= least * (1 - 1e-9)  # all of two rows read the same, but for rounding
 
 
 def _too_few(evidence: Evidence, *, collapsed: bool) -> Finding | None:
@@ -240,7 +254,11 @@ def _cone(evidence: Evidence) -> Iterator[Finding]:
     if evidence.rows < 2:
         return
     dead = min(metrics["spread"], metrics.get("core_spread", 1.0)) < DEAD_SPREAD
-    if metrics["mean_share"] >= CONE_SHARE and not dead:
+    if (
+        metrics["mean_share"] >= CONE_SHARE
+        and not dead
+        and not _by_chance(evidence, metrics["spread"])
+    ):
         takes = (
             f"99 % of the variance takes {_dimensions(metrics['dimensions_99'])} of "
             f"{evidence.dimension}"
