@@ -240,10 +240,21 @@ def test_equal_rows_are_said_to_be_one_row():
 def test_a_cone_of_noise_is_not_said_to_tell_samples_apart():
     sample, noise = normal(400, 16), torch.stack([normal(400, 16, 3), normal(400, 16, 4)])
     harmless, noisy = 2 + sample + 0.1 * noise, 2 + 0.1 * sample + noise
-    for views, said in ((harmless, "not because samples are alike"), (noisy, "follows the view")):
+    for views, said in ((harmless, "of 16."), (noisy, "follows the view")):
         found = diagnose(views[0], views=views)
         assert found.verdict == "cone" and said in found.findings[0].sentence
+        assert ("follows the view" in found.findings[0].sentence) == (views is noisy)
         assert ("noise" in [each.kind for each in found.findings]) == (views is noisy)
+
+
+def test_a_dying_run_in_its_cone_is_not_told_that_it_lives():
+    """Spread 0.066 and falling: by itself it could be either, and nothing says that it is well."""
+    found = diagnose(1 + 0.066 * normal(1000, 64))
+    assert found.verdict == "cone" and 0.06 < found.metrics["spread"] < 0.07
+    said = " ".join(str(found).split())
+    for never in ("not because samples", "No collapse: subtract", "not a collapse"):
+        assert never not in said
+    assert "repcollapse compare" in said and "on its way to a complete collapse" in said
 
 
 def test_numbers_of_dimensions_are_written_alike():

@@ -260,21 +260,17 @@ def _cone(evidence: Evidence) -> Iterator[Finding]:
         and not _by_chance(evidence, metrics["spread"])
     ):
         takes = (
-            f"99 % of the variance takes {_dimensions(metrics['dimensions_99'])} of "
-            f"{evidence.dimension}"
+            f"about the mean, 99 % of the variance takes {_dimensions(metrics['dimensions_99'])} "
+            f"of {evidence.dimension}"
         )
         if _agreement(evidence) < NOISY:
-            why = (
-                f". About the mean, {takes}, but most of that follows the view and not the sample."
-            )
-        else:
-            why = f", not because samples are alike: about the mean, {takes}."
+            takes += ", but most of that follows the view and not the sample"
         yield found(
             evidence,
             CONE,
             "The embeddings point into a cone: their mean holds "
-            f"{_percent(metrics['mean_share'])} of their energy. Cosines of different samples are "
-            f"high because of it{why}",
+            f"{_percent(metrics['mean_share'])} of their energy, and cosines of different samples "
+            f"are high with it. They still differ: {takes}.",
             "mean_share",
         )
 

@@ -94,8 +94,10 @@ ADVICE = {
     ),
     CONE: Advice(
         WARNING,
-        "No collapse: subtract the mean before comparing cosines, and judge by the centred "
-        "spectrum.",
+        "One look cannot tell a cone that stays, as healthy models have, from a collapse on its "
+        "way. Compare checkpoints (repcollapse compare): if the spread falls from one reading to "
+        "the next, it is on its way to a complete collapse. Only where it is stable, subtract the "
+        "mean before comparing cosines, and judge by the centred spectrum.",
         "02_measuring_collapse",
         "Measuring collapse",
     ),

@@ -19,7 +19,7 @@ HEADLINES = {
     "complete": "Complete collapse",
     "cluster": "Cluster collapse",
     "dimensional": "Dimensional collapse",
-    "cone": "A cone, not a collapse",
+    "cone": "A cone, no collapse so far",
     "healthy": "Healthy",
 }
 MARKS = {"collapse": "✗", "warning": "!", "note": "·", "healthy": "✓"}
