@@ -289,6 +289,43 @@ def test_notes():
     assert found["healthy"].severity == "healthy"
 
 
+@pytest.mark.parametrize(("n", "d", "rank"), [(2000, 512, 52), (3000, 128, 14), (300, 512, 60)])
+def test_directions_without_variance_are_noted(n, d, rank):
+    turn, _ = torch.linalg.qr(normal(d, d, 3))
+    found = diagnose(normal(n, rank) @ turn[:rank])
+    assert [each.kind for each in found.findings] == ["healthy", "dead-dimensions"]
+    healthy, note = found.findings
+    shown = min(n - 1, d)
+    assert (note.severity, note.measure, note.value) == ("note", "rank", rank)
+    assert note.reference == shown and note.page == "05_dimensional_collapse"
+    assert note.sentence.startswith(f"{shown - rank} of ") and f" {d}" in note.sentence
+    assert f"the rows lie in {rank} dimensions" in note.sentence
+    assert "nothing to mend" not in str(found) and "a probe" in healthy.advice
+
+
+def test_what_is_dead_is_said_once():
+    along_axes = torch.cat([normal(2000, 100), torch.ones(2000, 300)], dim=1)
+    (note,) = diagnose(along_axes).findings[1:]
+    assert note.sentence == "300 of 400 features never change."
+    turn, _ = torch.linalg.qr(normal(100, 100, 3))
+    both = along_axes.clone()
+    both[:, :100] = normal(2000, 60) @ turn[:60]
+    (note,) = diagnose(both).findings[1:]
+    assert note.sentence.startswith("340 of 400 directions carry no variance at all (300 features")
+    some = torch.cat([both[:, :100], normal(2000, 300, 5)], dim=1)  # 40 of 400, and no news
+    assert [each.kind for each in diagnose(some).findings] == ["healthy"]
+    collapsed = diagnose(normal(1000, 3) @ turn[:3])
+    assert [each.kind for each in collapsed.findings] == ["dimensional"]  # which says it
+
+
+def test_health_without_a_note_leaves_nothing_to_mend():
+    assert "nothing to mend" in diagnose(CASES["normal"][0]).findings[0].advice
+    for name in ("outliers", "copies", "a dead feature"):
+        found = diagnose(CASES[name][0])
+        assert found.verdict == "healthy" and len(found.findings) > 1
+        assert "nothing to mend" not in str(found)
+
+
 # --- labels
 
 

@@ -62,6 +62,7 @@ def read_briefly(rows: Tensor) -> Evidence:
     energies, plain = _energies(centred), _energies(z)
     sigma = energies.sqrt()
     metrics |= {name: dimensions_holding(energies, share) for name, share in SHARES.items()}
+    metrics["rank"] = float((energies > 0).sum())
     metrics["participation_ratio"] = participation_ratio_of(sigma)
     metrics["effective_rank"] = effective_rank_of(sigma)
     metrics["rankme"] = rankme_of(plain.sqrt())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from repcollapse.diagnosis.chance import fewest_dimensions, most_mean_share
 from repcollapse.diagnosis.findings import (
@@ -20,12 +21,14 @@ from repcollapse.diagnosis.findings import (
     DIMENSIONAL,
     DUPLICATES,
     HEALTHY,
+    HEALTHY_BUT,
     LOST,
     NOISE,
     NOT_ENOUGH,
     OUTLIERS,
     SHORTCUT,
     SHRUNKEN,
+    SILENT,
     VERDICTS,
     ZEROS,
     Finding,
@@ -77,6 +80,9 @@ ROWS_FOR_ACCURACY = 100
 # Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
 # by a squared error 0.05.
 SHORT = 0.1
+# Of the directions that rows could show, those along which nothing varies at all. A projector onto
+# fewer dimensions and a rectifier's dead units take some; most of them is news.
+MANY_SILENT = 0.5
 # Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
 
@@ -93,10 +99,14 @@ def decide(evidence: Evidence) -> list[Finding]:
         findings.append(_healthy(evidence))
     findings.sort(key=lambda each: VERDICTS.index(each.kind))
     dead = any(each.kind == COMPLETE for each in findings)
+    healthy = findings[0].kind == HEALTHY
     findings += _of_classes(evidence)
     findings += _of_views(evidence, "", dead=dead)
     findings += _of_views(evidence, "group_", dead=dead)
     findings += _notes(evidence, dead=dead)
+    findings += _silent(evidence, collapsed=collapsed)
+    if healthy and len(findings) > 1:
+        findings[0] = replace(findings[0], advice=HEALTHY_BUT)
     return findings
 
 
@@ -365,15 +375,6 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
             "zero_rows",
             reference=0.0,
         )
-    silent = metrics["dead_dimensions"]
-    if 0 < silent < evidence.dimension:
-        yield found(
-            evidence,
-            DEAD,
-            f"{_of(silent, evidence.dimension)} features never change.",
-            "dead_dimensions",
-            reference=0.0,
-        )
     if metrics["duplicates"] >= MANY_COPIES and not dead:
         yield found(
             evidence,
@@ -391,6 +392,37 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
             "than ten times as far out as the median. They weigh on every rank; the verdict was "
             "checked without them.",
             "outliers",
+            reference=0.0,
+        )
+
+
+def _silent(evidence: Evidence, *, collapsed: bool) -> Iterator[Finding]:
+    """Say once what never varies: most directions, or else the features that do not."""
+    metrics, rows, dimension = evidence.metrics, evidence.rows, evidence.dimension
+    if rows < 2:
+        return
+    features, shown = metrics["dead_dimensions"], min(rows - 1, dimension)
+    silent = shown - metrics["rank"]
+    beyond = min(rows - 1, dimension - features) > metrics["rank"]  # not along the axes alone
+    if silent > MANY_SILENT * shown and beyond and not collapsed:
+        of = f"{dimension:,} directions"
+        if shown < dimension:
+            of = f"the {shown:,} directions that so few rows can show, of {dimension:,},"
+        among = f" ({features:,.0f} features never change)" if features else ""
+        finding = found(
+            evidence,
+            DEAD,
+            f"{silent:,.0f} of {of} carry no variance at all{among}: the rows lie in "
+            f"{metrics['rank']:,.0f} dimensions.",
+            "rank",
+        )
+        yield replace(finding, advice=SILENT)
+    elif 0 < features < dimension:
+        yield found(
+            evidence,
+            DEAD,
+            f"{_of(features, dimension)} features never change.",
+            "dead_dimensions",
             reference=0.0,
         )
 

@@ -169,6 +169,16 @@ ADVICE = {
     ),
 }
 
+# Of a verdict of health where something else was found, and of most directions, dead at any angle.
+HEALTHY_BUT = (
+    "No collapse; see what was found beside it. Whether the embeddings hold what they are wanted "
+    "for, a probe has to say."
+)
+SILENT = (
+    "If a layer before has no more dimensions, they are the architecture's. Otherwise training has "
+    "emptied them: hold the rank against that of an untrained network and of earlier checkpoints."
+)
+
 
 @dataclass(frozen=True)
 class Finding:
