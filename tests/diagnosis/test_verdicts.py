@@ -289,6 +289,25 @@ def test_notes():
     assert found["healthy"].severity == "healthy"
 
 
+def test_a_zero_row_in_the_middle_is_said_to_move_the_intrinsic_dimension():
+    z = normal(1000, 256)
+    z[7] = 0
+    found = diagnose(z)
+    with_it, without = (
+        found.metrics[name] for name in ("intrinsic_dimension", "intrinsic_dimension_nonzero")
+    )
+    assert with_it == pytest.approx(diagnostics.intrinsic_dimension(z).value)
+    others = torch.cat([z[:7], z[8:]])
+    assert without == pytest.approx(diagnostics.intrinsic_dimension(others).value)
+    assert with_it < 4 and without > 50
+    (note,) = found.findings[1:]
+    assert f"is {with_it:.3g} with them, and {without:.3g} without" in note.sentence
+    plane = normal(1000, 2)  # nobody's neighbour in particular
+    plane[7] = 0
+    assert "intrinsic" not in diagnose(plane).findings[1].sentence
+    assert "intrinsic_dimension_nonzero" not in diagnose(normal(50, 4)).metrics
+
+
 @pytest.mark.parametrize(("n", "d", "rank"), [(2000, 512, 52), (3000, 128, 14), (300, 512, 60)])
 def test_directions_without_variance_are_noted(n, d, rank):
     turn, _ = torch.linalg.qr(normal(d, d, 3))

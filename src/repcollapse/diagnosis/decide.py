@@ -83,6 +83,8 @@ SHORT = 0.1
 # Of the directions that rows could show, those along which nothing varies at all. A projector onto
 # fewer dimensions and a rectifier's dead units take some; most of them is news.
 MANY_SILENT = 0.5
+# Of an intrinsic dimension: what zero rows may change before it is said.
+HUB = 0.1
 # Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
 
@@ -371,7 +373,8 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
         yield found(
             evidence,
             ZEROS,
-            f"{_of(zeros, rows)} rows are zero. They were left out of whatever needs a direction.",
+            f"{_of(zeros, rows)} rows are zero. They were left out of whatever needs a direction; "
+            f"for distances they are a point like any other{_hub(metrics)}.",
             "zero_rows",
             reference=0.0,
         )
@@ -379,8 +382,9 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
         yield found(
             evidence,
             DUPLICATES,
-            f"{_percent(metrics['duplicates'])} of the {evidence.sampled} rows looked at repeat "
-            "another. Nearest neighbours were taken of distinct rows.",
+            f"{_percent(metrics['duplicates'])} of the {evidence.sampled:,} rows looked at have a "
+            "copy among them, the first of each counted too. Nearest neighbours were taken of "
+            "distinct rows.",
             "duplicates",
             reference=0.0,
         )
@@ -394,6 +398,20 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
             "outliers",
             reference=0.0,
         )
+
+
+def _hub(metrics: dict[str, float]) -> str:
+    """Say what the origin does to the intrinsic dimension, where it does much."""
+    both, without = (
+        metrics.get(name, math.nan)
+        for name in ("intrinsic_dimension", "intrinsic_dimension_nonzero")
+    )
+    if not abs(both - without) > HUB * without:  # nor where one is no number
+        return ""
+    return (
+        f", near to many: the intrinsic dimension is {both:.3g} with them, and {without:.3g} "
+        "without"
+    )
 
 
 def _silent(evidence: Evidence, *, collapsed: bool) -> Iterator[Finding]:

@@ -297,6 +297,11 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     found = {"uniformity": uniformity(rows), "intrinsic_dimension": math.nan}
     if len(rows) >= 3:
         found["intrinsic_dimension"] = intrinsic_dimension(rows).value
+    directed = rows[(rows != 0).any(dim=1)]
+    if len(directed) < len(rows):  # the origin may be the nearest neighbour of all the others
+        found["intrinsic_dimension_nonzero"] = math.nan
+        if len(directed) >= 3:
+            found["intrinsic_dimension_nonzero"] = intrinsic_dimension(directed).value
     # Blocks of rows in their order, which is random: each has its own uniformity.
     interval = None
     if len(rows) >= 4 * BLOCKS:
