@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -466,11 +467,15 @@ def test_points_are_counted_by_how_likely_two_rows_share_one():
         ({"z": np.array([["a"]])}, TypeError, r"z must have a floating dtype; got <U1"),
         ({"z": torch.full((4, 2), math.nan)}, ValueError, r"z must be finite; row 0 holds NaN"),
         ({"z": torch.ones(2, 9000)}, ValueError, r"z must have at most 8192 columns; got 9000"),
-        ({"labels": ["a"] * 20}, TypeError, r"labels must hold integer class labels"),
+        ({"labels": ["a"] * 20}, ValueError, r"labels must be of at least 2 classes; got one"),
+        ({"labels": ["a", 1] * 10}, TypeError, r"labels must hold integers or strings.* item 1"),
+        ({"labels": ["a", "b"]}, ValueError, r"labels must have shape \(20,\), one label a row"),
+        ({"groups": ["a", "b"]}, ValueError, r"groups must have shape \(20,\), one identifier a"),
+        ({"labels": [0.5] * 20}, TypeError, r"labels must hold integer class labels; got"),
         ({"labels": [0, 1]}, ValueError, r"labels must have shape \(20,\), one label a row"),
         ({"labels": [1] * 20}, ValueError, r"labels must be of at least 2 classes; got one"),
         ({"groups": range(20)}, ValueError, r"groups must name at least 2 samples .* got 0"),
-        ({"groups": [0.5] * 20}, TypeError, r"groups must hold integer"),
+        ({"groups": [0.5] * 20}, TypeError, r"groups must hold integer identifiers; got"),
         ({"views": torch.ones(20, 4)}, ValueError, r"views must have shape \(V, N, D\)"),
         ({"views": torch.ones(1, 20, 4)}, ValueError, r"views needs at least 2 views"),
         ({"views": torch.ones(2, 20, 5)}, ValueError, r"views must have D = 4 like z; got D = 5"),
@@ -480,6 +485,43 @@ def test_points_are_counted_by_how_likely_two_rows_share_one():
 def test_bad_input_is_named(arguments, error, message):
     with pytest.raises(error, match=message):
         diagnose(**{"z": normal(20, 4), **arguments})
+
+
+def test_strings_name_classes_and_samples_as_integers_do():
+    views = paired(0.3)
+    rows, groups = views.reshape(800, 32), np.tile(np.arange(400), 2)
+    classes = groups % 4
+    expected = diagnose(rows, labels=classes, groups=groups).to_dict()
+    names, files = np.array(list("abcd"))[classes], np.array([f"{k:03d}.png" for k in groups])
+    for labels, samples in (
+        (names, files),
+        (names.tolist(), tuple(files.tolist())),
+        (names.astype("S"), files.astype(object)),
+        (pd.Series(names), pd.Series(files)),
+        (pd.Series(classes), pd.Series(groups)),
+    ):
+        assert diagnose(rows, labels=labels, groups=samples).to_dict() == expected
+    odd, even = diagnose(rows, labels=groups % 2 == 1), diagnose(rows, labels=groups % 2)
+    assert odd.to_dict() == even.to_dict()
+
+
+def test_a_data_frame_is_taken_as_its_array_is():
+    z = CASES["points"][0].numpy()
+    expected = diagnose(z).to_dict()
+    frame = pd.DataFrame(z, index=[f"row {k}" for k in range(len(z))])
+    assert diagnose(frame).to_dict() == expected
+    assert diagnose(frame.astype("Float32")).to_dict() == expected  # nullable
+
+
+def test_what_in_a_frame_is_no_feature_is_named():
+    frame = pd.DataFrame(normal(50, 3).numpy(), columns=list("xyz"))
+    for column in (range(50), [f"img{k}" for k in range(50)]):
+        with pytest.raises(TypeError, match=r"z must have columns .* column 'id' holds"):
+            diagnose(frame.assign(id=column))
+    missing = frame.astype("Float64")
+    missing.iloc[3, 1] = pd.NA
+    with pytest.raises(TypeError, match="z must hold numbers in every place"):
+        diagnose(missing)
 
 
 def test_a_conclusion_needs_a_survey():

@@ -118,9 +118,9 @@ class Survey:
                 )
         grouped = self.groups
         if groups is not None:
-            names = _checks.as_labels("groups", groups, len(matrix)).cpu().numpy()
+            names = _checks.as_labels("groups", groups, len(matrix), what="identifiers")
             grouped = grouped or GroupSample.empty(self.dimension, GROUP_ROWS)
-            grouped = grouped.update(matrix, index, names)
+            grouped = grouped.update(matrix, index, names.cpu().numpy())
         return replace(
             self,
             moments=self.moments.merge(EmbeddingMoments.of(matrix)),

@@ -62,8 +62,8 @@ class GroupedMoments:
             For anything else.
         """
         matrix = as_rows("z", z).detach()
-        labels = _checks.as_labels("groups", groups, len(matrix))
-        keys, index, counts = labels.unique(return_inverse=True, return_counts=True)
+        names = _checks.as_labels("groups", groups, len(matrix), what="identifiers")
+        keys, index, counts = names.unique(return_inverse=True, return_counts=True)
         # Equal rows become exact zeros: the rounding of their mean would pass for scatter.
         origin = as_double(matrix[:1])[0]
         means = origin.new_zeros(len(keys), len(origin))
@@ -261,7 +261,7 @@ def cosines_of_means(z: ArrayLike, labels: Any) -> Tensor:
     >>> cosines_of_means(lines, torch.arange(4)).tolist()
     [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]
     """
-    grouped = GroupedMoments.of(z, labels)
+    grouped = _of_classes(z, labels)
     if len(grouped.keys) < 2:
         raise ValueError(f"labels needs at least 2 classes; got {len(grouped.keys)}")
     return _cosines(_centred(grouped.means, divided=False))
@@ -331,7 +331,7 @@ def neural_collapse(
     >>> [round(value, 6) for value in found]
     [0.0, 0.0, 0.0, 0.0, 0.0]
     """
-    grouped = GroupedMoments.of(z, labels)
+    grouped = _of_classes(z, labels)
     nc1, norms, angles = neural_collapse_of(grouped)
     if weight is None:
         if bias is not None:
@@ -387,6 +387,11 @@ def _disagreement(matrix: Tensor, means: Tensor, weight: Tensor, bias: Tensor) -
         nearest = (2 * (rows - origin) @ shifted.T - shifted.square().sum(dim=1)).argmax(dim=1)
         wrong += int((answers != nearest).sum())
     return wrong / len(matrix)
+
+
+def _of_classes(z: ArrayLike, labels: Any) -> GroupedMoments:
+    matrix = as_rows("z", z)
+    return GroupedMoments.of(matrix, _checks.as_labels("labels", labels, len(matrix)))
 
 
 def _centred(means: Tensor, *, divided: bool = True) -> Tensor:
