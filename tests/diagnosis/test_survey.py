@@ -155,13 +155,22 @@ def test_readings_are_those_of_the_functions_of_their_names(dtype):
     assert found["rankme"] == pytest.approx(diagnostics.rankme(z))
     assert found["srank"] == diagnostics.srank(z)
     assert found["cev_auc"] == pytest.approx(diagnostics.cev_auc(z))
-    assert found["alpha_req"] == pytest.approx(diagnostics.alpha_req(z).alpha)
+    fit = diagnostics.alpha_req(z)
+    for part, value in fit._asdict().items():
+        name = "alpha_req" if part == "alpha" else f"alpha_req_{part}"
+        assert found[name] == pytest.approx(value), name
     assert found["uniformity"] == pytest.approx(diagnostics.uniformity(z))
     assert found["intrinsic_dimension"] == pytest.approx(diagnostics.intrinsic_dimension(z).value)
     assert found["raw_std"] == pytest.approx(float(z.double().std(dim=0).mean()))
     assert found["offdiagonal_correlation"] == pytest.approx(
         diagnostics.offdiagonal_correlation(z).value
     )
+
+
+def test_a_spectrum_too_short_for_a_law_has_none():
+    found = diagnose(normal(300, 12)).metrics
+    for name in ("alpha_req", "alpha_req_r2", "alpha_req_first", "alpha_req_last"):
+        assert math.isnan(found[name]), name
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 200), (150, 200), (300, 200)])

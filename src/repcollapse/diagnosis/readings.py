@@ -44,6 +44,8 @@ HEAVY = (
 )
 AXES = 5  # leading ones: an axis of little weight does not matter to a reader
 WIDE = 3  # columns a row: from here on singular values of the rows cost less than eigenvalues
+FIT = ("alpha_req", "alpha_req_r2", "alpha_req_first", "alpha_req_last")
+NO_FIT = (math.nan,) * 4
 SHARES = {"dimensions_99": 0.99, "dimensions_999": 0.999}
 
 Numbers = dict[str, float]
@@ -194,10 +196,10 @@ def _shape(sigma: Tensor, plain: Tensor) -> Numbers:
         "cev_auc": cev_auc_of(sigma),
     }
     try:
-        found["alpha_req"] = alpha_req_of(sigma).alpha
+        fit: tuple[float, ...] = alpha_req_of(sigma)
     except ValueError:  # fewer than ten eigenvalues from the eleventh on
-        found["alpha_req"] = math.nan
-    return found
+        fit = NO_FIT
+    return found | dict(zip(FIT, map(float, fit), strict=True))
 
 
 def read_nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
