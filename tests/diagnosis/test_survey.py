@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from repcollapse import diagnostics
-from repcollapse.diagnosis import Survey, diagnose
+from repcollapse.diagnosis import Survey, conclude, diagnose
 from repcollapse.diagnosis.sampling import PER_GROUP, GroupSample, RowSample, priorities
 from repcollapse.files import open_rows
 
@@ -81,6 +81,12 @@ def test_views_may_come_in_pieces():
     for start in (100, 0):  # in any order, if it is said which
         parts = parts.update_views(views[:, start : start + 100], start=start)
     assert_same(parts.evidence(), whole.evidence())
+
+
+def test_a_survey_computes_the_diagnosis():
+    z = normal(300, 6)
+    parts = Survey.empty(6).update(z[:100]).update(z[100:])
+    assert parts.compute().to_dict() == conclude(parts).to_dict()
 
 
 def test_a_survey_travels():

@@ -112,6 +112,37 @@ class GroupedMoments:
         means[theirs] = torch.where(known, means[theirs] + share * shift, other.means)
         return GroupedMoments(keys, joined, means, self.within + other.within + scatter.total())
 
+    def compute(self) -> dict[str, float]:
+        """Return the measures of rows that are views of samples, by name.
+
+        Returns
+        -------
+        dict
+            `lidar` and `intraclass_correlation`, of the groups as samples: what
+            :func:`repcollapse.diagnostics.lidar` reads of the same rows, and
+            :func:`repcollapse.diagnostics.intraclass_correlation` of as many views of each. `lidar`
+            is NaN where a group has a single row.
+
+        Raises
+        ------
+        ValueError
+            For fewer than two groups, or none of two rows.
+
+        Examples
+        --------
+        >>> import torch
+        >>> cross = torch.cat([torch.eye(3), -torch.eye(3)])
+        >>> state = GroupedMoments.of(cross, range(6)).update(cross, range(6))
+        >>> {name: round(value, 6) for name, value in state.compute().items()}
+        {'lidar': 3.0, 'intraclass_correlation': 1.0}
+        """
+        correlation = intraclass_correlation_of(self)
+        single = bool((self.counts < 2).any())
+        return {
+            "lidar": math.nan if single else lidar_of(self),
+            "intraclass_correlation": correlation,
+        }
+
 
 def lidar(z: ArrayLike, groups: Any, *, delta: float = DELTA) -> float:
     r"""Return the effective rank of what tells samples apart, against what tells their views apart.
