@@ -105,8 +105,7 @@ def decide(evidence: Evidence) -> list[Finding]:
     findings += _of_classes(evidence)
     findings += _of_views(evidence, "", dead=dead)
     findings += _of_views(evidence, "group_", dead=dead)
-    findings += _notes(evidence, dead=dead)
-    findings += _silent(evidence, collapsed=collapsed)
+    findings += _notes(evidence, dead=dead, collapsed=collapsed)
     if healthy and len(findings) > 1:
         findings[0] = replace(findings[0], advice=HEALTHY_BUT)
     return findings
@@ -353,7 +352,7 @@ def _of_views(evidence: Evidence, prefix: str, *, dead: bool) -> Iterator[Findin
         )
 
 
-def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
+def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Finding]:
     metrics, rows = evidence.metrics, evidence.rows
     if rows < 2:
         return
@@ -378,6 +377,7 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
             "zero_rows",
             reference=0.0,
         )
+    yield from _silent(evidence, collapsed=collapsed)
     if metrics["duplicates"] >= MANY_COPIES and not dead:
         yield found(
             evidence,
@@ -417,8 +417,6 @@ def _hub(metrics: dict[str, float]) -> str:
 def _silent(evidence: Evidence, *, collapsed: bool) -> Iterator[Finding]:
     """Say once what never varies: most directions, or else the features that do not."""
     metrics, rows, dimension = evidence.metrics, evidence.rows, evidence.dimension
-    if rows < 2:
-        return
     features, shown = metrics["dead_dimensions"], min(rows - 1, dimension)
     silent = shown - metrics["rank"]
     beyond = min(rows - 1, dimension - features) > metrics["rank"]  # not along the axes alone
