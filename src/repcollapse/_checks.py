@@ -102,19 +102,6 @@ def as_labels(name: str, value: Any, length: int, *, what: str = "class labels")
     return labels.long()
 
 
-def coded(values: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-    """Return codes from 0 for the different values, and these in ascending order.
-
-    Examples
-    --------
-    >>> codes, names = coded(np.array(["dog", "cat", "dog"]))
-    >>> codes.tolist(), [str(name) for name in names]
-    ([1, 0, 1], ['cat', 'dog'])
-    """
-    names, codes = np.unique(values, return_inverse=True)
-    return codes.astype(np.int64), list(names)
-
-
 def as_codes(name: str, value: Any, length: int, *, what: str = "class labels") -> Tensor:
     """Return `value` as :func:`as_labels` does, where it holds strings or booleans by codes.
 
@@ -133,10 +120,8 @@ def as_codes(name: str, value: Any, length: int, *, what: str = "class labels") 
                 f"item {other[0]} of {given} is {type(value.flat[other[0]]).__name__}"
             )
         value = value.astype(str)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "bUS" and value.shape == (length,):
-        value = coded(value)[0]
-    elif isinstance(value, np.ndarray) and value.dtype.kind in "bUS":
-        value = np.zeros(value.shape, dtype=np.int64)  # whose shape is what is refused
+    if isinstance(value, np.ndarray) and value.dtype.kind in "bUS":
+        value = np.unique(value, return_inverse=True)[1].reshape(value.shape)
     return as_labels(name, value, length, what=what)
 
 
