@@ -283,6 +283,23 @@ def test_labels_of_probes(function, bad, place):
     check(lambda: function(*given), error, message.format(name))
 
 
+GROUPED = {
+    "neural_collapse": (diagnostics.neural_collapse, "labels", "class labels"),
+    "cosines_of_means": (diagnostics.cosines_of_means, "labels", "class labels"),
+    "lidar": (diagnostics.lidar, "groups", "identifiers"),
+}
+
+
+@pytest.mark.parametrize("case", GROUPED)
+@pytest.mark.parametrize("bad", BAD_LABELS)
+def test_labels_and_groups_of_rows(case, bad):
+    function, name, what = GROUPED[case]
+    value, error, message = BAD_LABELS[bad]
+    check(
+        lambda: function(good(), value), error, message.format(name).replace("class labels", what)
+    )
+
+
 @pytest.mark.parametrize("function", PROBES.values(), ids=PROBES)
 def test_sets_that_do_not_match(function):
     message = "train_z and test_z must have the same number of columns; got 3 and 2"

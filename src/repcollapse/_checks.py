@@ -84,23 +84,73 @@ def as_views(
     return views
 
 
-def as_labels(name: str, value: Any, length: int) -> Tensor:
-    """Return `value` as an int64 vector of `length` class labels."""
+def as_labels(name: str, value: Any, length: int, *, what: str = "class labels") -> Tensor:
+    """Return `value` as an int64 vector of `length` class labels, or of what they are called."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
         value = np.array(value, dtype=np.int64)  # native byte order, contiguous, writable
     try:
         labels = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"{name} must hold integer class labels; got {type(value).__name__}"
-        ) from error
+        raise TypeError(f"{name} must hold integer {what}; got {type(value).__name__}") from error
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"{name} must hold integer class labels; got dtype {labels.dtype}")
+        raise TypeError(f"{name} must hold integer {what}; got dtype {labels.dtype}")
     if labels.ndim != 1 or len(labels) != length:
         raise ValueError(
-            f"{name} must have shape ({length},), one label a row; got shape {tuple(labels.shape)}"
+            f"{name} must have shape ({length},), one {what.rsplit(maxsplit=1)[-1][:-1]} a row; "
+            f"got shape {tuple(labels.shape)}"
         )
     return labels.long()
+
+
+def as_codes(name: str, value: Any, length: int, *, what: str = "class labels") -> Tensor:
+    """Return `value` as :func:`as_labels` does, where it holds strings or booleans by codes.
+
+    A column of a data frame is taken as well.
+    """
+    given = type(value).__name__
+    if not isinstance(value, Tensor | np.ndarray) and hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    if isinstance(value, list | tuple) and any(isinstance(each, str) for each in value):
+        value = np.array(value, dtype=object)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        other = [k for k, each in enumerate(value.flat) if not isinstance(each, str)]
+        if other:
+            raise TypeError(
+                f"{name} must hold integers or strings, one kind of them; "
+                f"item {other[0]} of {given} is {type(value.flat[other[0]]).__name__}"
+            )
+        value = value.astype(str)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "bUS":
+        value = np.unique(value, return_inverse=True)[1].reshape(value.shape)
+    return as_labels(name, value, length, what=what)
+
+
+def as_array(name: str, value: Any) -> Any:
+    """Return a data frame as the array of its columns, and anything else as it is.
+
+    Raises
+    ------
+    TypeError
+        For a frame with a column of another type than floating ones, such as an index that was
+        saved as a column.
+    """
+    if isinstance(value, Tensor | np.ndarray) or not hasattr(value, "to_numpy"):
+        return value
+    columns = getattr(value, "columns", None)
+    if columns is not None:
+        for column, dtype in zip(columns, value.dtypes, strict=True):
+            if not str(dtype).lower().startswith(("float", "double", "half")):
+                raise TypeError(
+                    f"{name} must have columns of floating type alone; column {column!r} holds "
+                    f"{dtype}: leave it out, or convert it if it is a feature"
+                )
+    array = value.to_numpy()
+    if array.dtype == object:  # nullable numbers
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must hold numbers in every place; {error}") from error
+    return array
 
 
 def all_finite(value: Tensor) -> bool:

@@ -72,6 +72,25 @@ def test_a_rank_that_falls_is_mentioned(tmp_path):
     assert "None of 2" in text and "The effective rank has fallen, from 15" in text
 
 
+def test_a_cone_is_told_from_a_collapse_on_its_way(tmp_path):
+    """A spread that falls, until it is gone: the cone was its beginning, and not the mean's."""
+    z = np.random.default_rng(0).normal(size=(500, 16))
+    files = []
+    for k, offset in enumerate([0.0, 2.0, 10.0, 50.0]):
+        files.append(tmp_path / f"{k}.npy")
+        np.save(files[-1], z + offset)
+    on_its_way = " ".join(ask("compare", *files[:3]).stdout.split())
+    assert (
+        "None of 3 checkpoints has collapsed. The spread has fallen, from 0.999 at 0 to"
+        in on_its_way
+    )
+    assert "One look cannot tell a cone that stays" in on_its_way
+    dead = " ".join(ask("compare", *files).stdout.split()).partition("What to do")[2]
+    first, second = "A constant is enough for the loss", "The cone at 1 was the beginning"
+    assert 0 < dead.index(first) < dead.index(second)
+    assert "subtract the mean before" not in dead
+
+
 def test_the_page_has_every_checkpoint(run, tmp_path):
     target = tmp_path / "page.html"
     assert ask("compare", *run, "--html", target, "--fail-on", "complete").exit_code == 1

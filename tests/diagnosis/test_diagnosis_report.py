@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -53,6 +54,29 @@ def test_a_sample_is_owned_up_to():
     found = diagnose(normal(3000, 4))
     assert "Pairs of rows were taken of 2,048 of the 3,000 rows" in " ".join(str(found).split())
     assert "2,048 of the 3,000 rows" in found.to_html()
+
+
+def test_what_rounding_leaves_of_nothing_is_nothing():
+    found, left = diagnose(torch.ones(200, 8)), -1.78e-15
+    found = replace(
+        found,
+        metrics=found.metrics | {"uniformity": left},
+        intervals=found.intervals | {"uniformity": (left, left)},
+    )
+    row = next(row for row in report.readings(found) if row[0] == "uniformity")
+    assert row[2] == "0" and row[4] == "0 to 0"
+    tiny = report.readings(diagnose(1e-20 * normal(100, 8)))
+    assert "e-20" in next(row for row in tiny if row[0] == "distance")[2]  # that is their size
+
+
+def test_copies_are_not_said_to_be_distinct_points():
+    z = normal(2000, 32)
+    z[:300] = z[-300:]
+    copies, points = diagnose(z), diagnose(normal(5, 32)[torch.arange(2000) % 5])
+    said = " ".join(str(copies).split())
+    assert "30 % of the 2,000 rows looked at have a copy among them, the first of each" in said
+    assert "points that rows sit on none" in said
+    assert "points that rows sit on 5 " in " ".join(str(points).split())
 
 
 def test_data_are_json_without_nan(healthy, nothing):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from repcollapse import diagnostics
-from repcollapse.diagnosis import Survey, diagnose
+from repcollapse.diagnosis import Survey, conclude, diagnose
 from repcollapse.diagnosis.sampling import PER_GROUP, GroupSample, RowSample, priorities
 from repcollapse.files import open_rows
 
@@ -81,6 +81,12 @@ def test_views_may_come_in_pieces():
     for start in (100, 0):  # in any order, if it is said which
         parts = parts.update_views(views[:, start : start + 100], start=start)
     assert_same(parts.evidence(), whole.evidence())
+
+
+def test_a_survey_computes_the_diagnosis():
+    z = normal(300, 6)
+    parts = Survey.empty(6).update(z[:100]).update(z[100:])
+    assert parts.compute().to_dict() == conclude(parts).to_dict()
 
 
 def test_a_survey_travels():
@@ -155,13 +161,22 @@ def test_readings_are_those_of_the_functions_of_their_names(dtype):
     assert found["rankme"] == pytest.approx(diagnostics.rankme(z))
     assert found["srank"] == diagnostics.srank(z)
     assert found["cev_auc"] == pytest.approx(diagnostics.cev_auc(z))
-    assert found["alpha_req"] == pytest.approx(diagnostics.alpha_req(z).alpha)
+    fit = diagnostics.alpha_req(z)
+    for part, value in fit._asdict().items():
+        name = "alpha_req" if part == "alpha" else f"alpha_req_{part}"
+        assert found[name] == pytest.approx(value), name
     assert found["uniformity"] == pytest.approx(diagnostics.uniformity(z))
     assert found["intrinsic_dimension"] == pytest.approx(diagnostics.intrinsic_dimension(z).value)
     assert found["raw_std"] == pytest.approx(float(z.double().std(dim=0).mean()))
     assert found["offdiagonal_correlation"] == pytest.approx(
         diagnostics.offdiagonal_correlation(z).value
     )
+
+
+def test_a_spectrum_too_short_for_a_law_has_none():
+    found = diagnose(normal(300, 12)).metrics
+    for name in ("alpha_req", "alpha_req_r2", "alpha_req_first", "alpha_req_last"):
+        assert math.isnan(found[name]), name
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 200), (150, 200), (300, 200)])
@@ -182,8 +197,10 @@ def test_readings_of_views_and_groups_are_those_of_the_functions():
     rows, names = views.reshape(600, 6), np.tile(np.arange(200), 3)
     grouped = diagnose(rows, groups=names).metrics
     assert grouped["intraclass_correlation"] == pytest.approx(found["intraclass_correlation"])
-    standard = (rows - rows.mean(dim=0)) / rows.var(dim=0).mean().sqrt()
-    assert grouped["lidar"] == pytest.approx(diagnostics.lidar(standard, names), rel=1e-5)
+    for scale in (1.0, 0.01, 1e-4):  # beside a small scale, LiDAR's delta is much
+        short = diagnose(scale * rows, groups=names).metrics
+        assert short["lidar"] == pytest.approx(diagnostics.lidar(scale * rows, names), rel=1e-9)
+    assert short["lidar"] != pytest.approx(grouped["lidar"], rel=1e-3)
     pairs = [(0, 1), (0, 2), (1, 2)]
     alignment = sum(diagnostics.alignment(views[a], views[b]) for a, b in pairs) / 3
     assert found["alignment"] == pytest.approx(alignment)

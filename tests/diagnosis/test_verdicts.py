@@ -3,13 +3,15 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from repcollapse import diagnose, diagnosis
+from repcollapse import diagnose, diagnosis, diagnostics
 from repcollapse.diagnosis import VERDICTS, Survey, conclude
+from repcollapse.diagnosis.chance import fewest_dimensions, most_mean_share
 from repcollapse.diagnosis.crowding import crowding
-from repcollapse.diagnosis.readings import dimensions_holding
+from repcollapse.diagnosis.readings import SHARES, dimensions_holding
 
 
 def normal(n, d, seed=0):
@@ -139,6 +141,39 @@ def test_verdicts_go_in_order():
     assert [v for v in VERDICTS if v in kinds] == kinds[:3]
 
 
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (2, 512), (3, 2), (3, 512), (5, 8), (12, 2)])
+def test_few_isotropic_rows_show_nothing_but_that_they_are_few(n, d):
+    others = 0
+    for seed in range(100):
+        kinds = [each.kind for each in diagnose(normal(n, d, seed)).findings]
+        assert kinds[0] == "not-enough-data"
+        others += any(kind in ("complete", "dimensional", "cone") for kind in kinds)
+    assert others <= 2  # one case in a thousand, of some readings
+
+
+def test_few_rows_still_show_what_isotropic_ones_do_not():
+    few = diagnose(low_rank(10, 64, 1))
+    assert [each.kind for each in few.findings] == ["not-enough-data", "dimensional"]
+    cone = diagnose(offset(normal(10, 64), 0.9))
+    assert [each.kind for each in cone.findings] == ["not-enough-data", "cone"]
+    line = diagnose(1 + 1e-3 * normal(3, 64))
+    assert [each.kind for each in line.findings] == ["not-enough-data", "complete"]
+
+
+@pytest.mark.parametrize(("n", "d"), [(4, 3), (10, 64), (14, 5)])
+def test_what_chance_reads_is_what_draws_read(n, d):
+    draws = [normal(n, d, seed).double() for seed in range(2000)]
+    spectra = [diagnostics.singular_values(z).square() for z in draws]
+    for share in SHARES.values():
+        least = fewest_dimensions(n, d, share)
+        held = sorted(dimensions_holding(each, share) for each in spectra)
+        assert held[0] < 1.05 * least and least < held[10], share
+    shares = [diagnostics.mean_share(z) for z in draws]
+    assert sum(each > most_mean_share(n, d) for each in shares) <= 30
+    deviation = (most_mean_share(n, d) - 1 / n) / 3
+    assert np.std(shares) == pytest.approx(deviation, rel=0.05)
+
+
 def test_rules_of_one_number_are_wrong_where_the_verdict_is_right():
     def rank_alone(metrics):  # "collapsed" below a quarter of the dimensions
         return metrics["effective_rank"] < 16
@@ -163,6 +198,38 @@ def test_a_finding_brings_its_evidence():
     assert "covariance" in found.advice
 
 
+def test_every_collapse_brings_its_interval():
+    bent = 1 + 0.01 * normal(1000, 64)
+    bent[:10] = normal(10, 64, 1)
+    for z, measure in (
+        (CASES["one and noise"][0], "spread"),
+        (bent, "core_spread"),  # without its outliers
+        (CASES["one but for a few"][0], "core_spread"),
+        (CASES["points"][0], "points"),
+        (CASES["rays"][0], "direction_points"),
+    ):
+        found = diagnose(z)
+        first = found.findings[0]
+        assert first.interval == found.intervals[measure], measure
+        assert first.interval[0] <= first.value <= first.interval[1], measure
+    assert first.interval[1] < 12  # ten points
+
+
+def test_the_interval_of_points_covers_what_is_true():
+    shares = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.1])
+    truth, covered, widths, values = 1 / float(shares.square().sum()), 0, [], []
+    for seed in range(100):
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.eye(5).double()[torch.multinomial(shares, 400, True, generator=draw)]
+        found = crowding(rows, 400)
+        covered += found.low <= truth <= found.high
+        widths.append(found.high - found.low)
+        values.append(found.points)
+    assert covered >= 90
+    std = float(torch.tensor(values).std())
+    assert 0.8 < sum(widths) / len(widths) / (2 * 1.96 * std) < 1.25
+
+
 def test_equal_rows_are_said_to_be_one_row():
     rows = diagnose(normal(1, 8).expand(200, 8)).findings[0]
     line = diagnose(normal(1, 8) * normal(200, 1, 3).abs()).findings[0]
@@ -174,10 +241,21 @@ def test_equal_rows_are_said_to_be_one_row():
 def test_a_cone_of_noise_is_not_said_to_tell_samples_apart():
     sample, noise = normal(400, 16), torch.stack([normal(400, 16, 3), normal(400, 16, 4)])
     harmless, noisy = 2 + sample + 0.1 * noise, 2 + 0.1 * sample + noise
-    for views, said in ((harmless, "not because samples are alike"), (noisy, "follows the view")):
+    for views, said in ((harmless, "of 16."), (noisy, "follows the view")):
         found = diagnose(views[0], views=views)
         assert found.verdict == "cone" and said in found.findings[0].sentence
+        assert ("follows the view" in found.findings[0].sentence) == (views is noisy)
         assert ("noise" in [each.kind for each in found.findings]) == (views is noisy)
+
+
+def test_a_dying_run_in_its_cone_is_not_told_that_it_lives():
+    """Spread 0.066 and falling: by itself it could be either, and nothing says that it is well."""
+    found = diagnose(1 + 0.066 * normal(1000, 64))
+    assert found.verdict == "cone" and 0.06 < found.metrics["spread"] < 0.07
+    said = " ".join(str(found).split())
+    for never in ("not because samples", "No collapse: subtract", "not a collapse"):
+        assert never not in said
+    assert "repcollapse compare" in said and "on its way to a complete collapse" in said
 
 
 def test_numbers_of_dimensions_are_written_alike():
@@ -210,6 +288,62 @@ def test_notes():
     assert found["shrunken"].severity == "warning"
     assert found["zero-rows"].severity == "note"
     assert found["healthy"].severity == "healthy"
+
+
+def test_a_zero_row_in_the_middle_is_said_to_move_the_intrinsic_dimension():
+    z = normal(1000, 256)
+    z[7] = 0
+    found = diagnose(z)
+    with_it, without = (
+        found.metrics[name] for name in ("intrinsic_dimension", "intrinsic_dimension_nonzero")
+    )
+    assert with_it == pytest.approx(diagnostics.intrinsic_dimension(z).value)
+    others = torch.cat([z[:7], z[8:]])
+    assert without == pytest.approx(diagnostics.intrinsic_dimension(others).value)
+    assert with_it < 4 and without > 50
+    (note,) = found.findings[1:]
+    assert f"is {with_it:.3g} with them, and {without:.3g} without" in note.sentence
+    plane = normal(1000, 2)  # nobody's neighbour in particular
+    plane[7] = 0
+    assert "intrinsic" not in diagnose(plane).findings[1].sentence
+    assert "intrinsic_dimension_nonzero" not in diagnose(normal(50, 4)).metrics
+
+
+@pytest.mark.parametrize(("n", "d", "rank"), [(2000, 512, 52), (3000, 128, 14), (300, 512, 60)])
+def test_directions_without_variance_are_noted(n, d, rank):
+    turn, _ = torch.linalg.qr(normal(d, d, 3))
+    found = diagnose(normal(n, rank) @ turn[:rank])
+    assert [each.kind for each in found.findings] == ["healthy", "dead-dimensions"]
+    healthy, note = found.findings
+    shown = min(n - 1, d)
+    assert (note.severity, note.measure, note.value) == ("note", "rank", rank)
+    assert note.reference == shown and note.page == "05_dimensional_collapse"
+    assert note.sentence.startswith(f"{shown - rank} of ") and f" {d}" in note.sentence
+    assert f"the rows lie in {rank} dimensions" in note.sentence
+    assert "nothing to mend" not in str(found) and "a probe" in healthy.advice
+
+
+def test_what_is_dead_is_said_once():
+    along_axes = torch.cat([normal(2000, 100), torch.ones(2000, 300)], dim=1)
+    (note,) = diagnose(along_axes).findings[1:]
+    assert note.sentence == "300 of 400 features never change."
+    turn, _ = torch.linalg.qr(normal(100, 100, 3))
+    both = along_axes.clone()
+    both[:, :100] = normal(2000, 60) @ turn[:60]
+    (note,) = diagnose(both).findings[1:]
+    assert note.sentence.startswith("340 of 400 directions carry no variance at all (300 features")
+    some = torch.cat([both[:, :100], normal(2000, 300, 5)], dim=1)  # 40 of 400, and no news
+    assert [each.kind for each in diagnose(some).findings] == ["healthy"]
+    collapsed = diagnose(normal(1000, 3) @ turn[:3])
+    assert [each.kind for each in collapsed.findings] == ["dimensional"]  # which says it
+
+
+def test_health_without_a_note_leaves_nothing_to_mend():
+    assert "nothing to mend" in diagnose(CASES["normal"][0]).findings[0].advice
+    for name in ("outliers", "copies", "a dead feature"):
+        found = diagnose(CASES[name][0])
+        assert found.verdict == "healthy" and len(found.findings) > 1
+        assert "nothing to mend" not in str(found)
 
 
 # --- labels
@@ -281,6 +415,16 @@ def test_groups_are_views_by_another_name():
     assert both.metrics["intraclass_correlation"] > 0.5
 
 
+@pytest.mark.parametrize("scale", [1e9, 1e30, 1e-30])
+def test_lidar_is_read_at_any_scale(scale):
+    """Two views of a rank-deficient cloud, whose scatter within is singular but for delta."""
+    samples = normal(60, 3) @ normal(3, 32, 1)
+    views = torch.stack([samples + normal(60, 2, k) @ normal(2, 32, 7) for k in (5, 6)]).double()
+    found = diagnose(scale * views[0], views=scale * views)
+    assert found.verdict in ("dimensional", "healthy")
+    assert 0 <= found.metrics["lidar"] <= 32
+
+
 # --- pieces
 
 
@@ -323,11 +467,15 @@ def test_points_are_counted_by_how_likely_two_rows_share_one():
         ({"z": np.array([["a"]])}, TypeError, r"z must have a floating dtype; got <U1"),
         ({"z": torch.full((4, 2), math.nan)}, ValueError, r"z must be finite; row 0 holds NaN"),
         ({"z": torch.ones(2, 9000)}, ValueError, r"z must have at most 8192 columns; got 9000"),
-        ({"labels": ["a"] * 20}, TypeError, r"labels must hold integer class labels"),
+        ({"labels": ["a"] * 20}, ValueError, r"labels must be of at least 2 classes; got one"),
+        ({"labels": ["a", 1] * 10}, TypeError, r"labels must hold integers or strings.* item 1"),
+        ({"labels": ["a", "b"]}, ValueError, r"labels must have shape \(20,\), one label a row"),
+        ({"groups": ["a", "b"]}, ValueError, r"groups must have shape \(20,\), one identifier a"),
+        ({"labels": [0.5] * 20}, TypeError, r"labels must hold integer class labels; got"),
         ({"labels": [0, 1]}, ValueError, r"labels must have shape \(20,\), one label a row"),
         ({"labels": [1] * 20}, ValueError, r"labels must be of at least 2 classes; got one"),
         ({"groups": range(20)}, ValueError, r"groups must name at least 2 samples .* got 0"),
-        ({"groups": [0.5] * 20}, TypeError, r"groups must hold integer"),
+        ({"groups": [0.5] * 20}, TypeError, r"groups must hold integer identifiers; got"),
         ({"views": torch.ones(20, 4)}, ValueError, r"views must have shape \(V, N, D\)"),
         ({"views": torch.ones(1, 20, 4)}, ValueError, r"views needs at least 2 views"),
         ({"views": torch.ones(2, 20, 5)}, ValueError, r"views must have D = 4 like z; got D = 5"),
@@ -337,6 +485,43 @@ def test_points_are_counted_by_how_likely_two_rows_share_one():
 def test_bad_input_is_named(arguments, error, message):
     with pytest.raises(error, match=message):
         diagnose(**{"z": normal(20, 4), **arguments})
+
+
+def test_strings_name_classes_and_samples_as_integers_do():
+    views = paired(0.3)
+    rows, groups = views.reshape(800, 32), np.tile(np.arange(400), 2)
+    classes = groups % 4
+    expected = diagnose(rows, labels=classes, groups=groups).to_dict()
+    names, files = np.array(list("abcd"))[classes], np.array([f"{k:03d}.png" for k in groups])
+    for labels, samples in (
+        (names, files),
+        (names.tolist(), tuple(files.tolist())),
+        (names.astype("S"), files.astype(object)),
+        (pd.Series(names), pd.Series(files)),
+        (pd.Series(classes), pd.Series(groups)),
+    ):
+        assert diagnose(rows, labels=labels, groups=samples).to_dict() == expected
+    odd, even = diagnose(rows, labels=groups % 2 == 1), diagnose(rows, labels=groups % 2)
+    assert odd.to_dict() == even.to_dict()
+
+
+def test_a_data_frame_is_taken_as_its_array_is():
+    z = CASES["points"][0].numpy()
+    expected = diagnose(z).to_dict()
+    frame = pd.DataFrame(z, index=[f"row {k}" for k in range(len(z))])
+    assert diagnose(frame).to_dict() == expected
+    assert diagnose(frame.astype("Float32")).to_dict() == expected  # nullable
+
+
+def test_what_in_a_frame_is_no_feature_is_named():
+    frame = pd.DataFrame(normal(50, 3).numpy(), columns=list("xyz"))
+    for column in (range(50), [f"img{k}" for k in range(50)]):
+        with pytest.raises(TypeError, match=r"z must have columns .* column 'id' holds"):
+            diagnose(frame.assign(id=column))
+    missing = frame.astype("Float64")
+    missing.iloc[3, 1] = pd.NA
+    with pytest.raises(TypeError, match="z must hold numbers in every place"):
+        diagnose(missing)
 
 
 def test_a_conclusion_needs_a_survey():

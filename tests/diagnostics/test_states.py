@@ -456,3 +456,38 @@ def test_the_unit_rows_of_the_shortest_numbers():
     assert (state.units.count, state.zero_rows) == (5, 1)
     assert EmbeddingMoments.of(z, units=False).zero_rows == 1
     assert moments.unit_rows(torch.from_numpy(z)).shape == (5, 4)
+
+
+# --- what a state computes
+
+
+@given(samples, cuts)
+@few
+def test_a_state_computes_the_measures_of_all_its_rows(z, places):
+    first, *rest = parts(z, places)
+    state = EmbeddingMoments.of(first)
+    for part in rest:
+        state = state.update(part)
+    found, expected = state.compute(), spectral_measures(EmbeddingMoments.of(z))
+    assert found == pytest.approx(spectral_measures(state), rel=1e-12, nan_ok=True)
+    assert found.keys() == expected.keys()
+    assert found["participation_ratio"] == pytest.approx(expected["participation_ratio"], rel=1e-6)
+
+
+def test_grouped_rows_compute_what_views_do():
+    z, groups = randn(90, 5) + np.repeat(randn(30, 5, seed=1), 3, axis=0), np.arange(90) // 3
+    found = GroupedMoments.of(z[:50], groups[:50]).update(z[50:], groups[50:]).compute()
+    assert found["lidar"] == pytest.approx(diagnostics.lidar(z, groups))
+    views = z.reshape(30, 3, 5).transpose(1, 0, 2)
+    assert found["intraclass_correlation"] == pytest.approx(intraclass_correlation(views))
+    alone = GroupedMoments.of(z[:-2], groups[:-2]).compute()
+    assert math.isnan(alone["lidar"]) and 0 < alone["intraclass_correlation"] < 1
+    with pytest.raises(ValueError, match="at least 2 groups"):
+        GroupedMoments.of(z[:3], groups[:3]).compute()
+
+
+def test_blocks_of_rows_compute_intervals():
+    state = JackknifeMoments.of(randn(200, 4))
+    found, expected = state.compute(), jackknife_intervals(state)
+    assert found.keys() == expected.keys()
+    assert found["stable_rank"] == expected["stable_rank"]

@@ -122,7 +122,7 @@ def test_brief_evidence_decides_as_the_whole_does(name):
     z = made(name)
     brief, whole = read_briefly(z), diagnose(z)
     assert decide(brief)[0].kind == whole.verdict
-    for measure in (*MEASURES, "zero_rows", "dead_dimensions", "outliers"):
+    for measure in (*MEASURES, "rank", "zero_rows", "dead_dimensions", "outliers"):
         if measure in ("points", "outliers"):  # of a sample
             continue
         assert brief.metrics[measure] == pytest.approx(

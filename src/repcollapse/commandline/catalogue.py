@@ -261,6 +261,33 @@ MEASURES = {
         "the window decides; a straight line may not fit at all, so look at its R^2",
         "Ghosh et al. 2022; Stringer et al. 2019",
     ),
+    "alpha_req_r2": Measure(
+        "R^2 of alpha-ReQ",
+        "share of the weighted variance of log l_i that its line explains",
+        "at most 1, none where alpha-ReQ has none",
+        "says nothing",
+        "1 for a flat spectrum, which leaves nothing to explain",
+        "near 1 for many a curve that is no line: it says only where a law surely does not hold",
+        "Stringer et al. 2019",
+    ),
+    "alpha_req_first": Measure(
+        "first eigenvalue of alpha-ReQ",
+        "number of the eigenvalue that its line begins at",
+        "11, none where alpha-ReQ has none",
+        "says nothing",
+        "-",
+        "another window gives another exponent",
+        "Stringer et al. 2019",
+    ),
+    "alpha_req_last": Measure(
+        "last eigenvalue of alpha-ReQ",
+        "number of the eigenvalue that its line ends at: 100, or the last above 0",
+        "20 to 100, none where alpha-ReQ has none",
+        "says nothing",
+        "-",
+        "another window gives another exponent",
+        "Stringer et al. 2019",
+    ),
     "dimensions_99": Measure(
         "dimensions of 99 % of the variance",
         "least k with p_1 + ... + p_k = 0.99, parts of a dimension included",
@@ -339,6 +366,15 @@ MEASURES = {
         "below D: it needs exponentially many rows",
         "duplicates ruin it, so copies are taken once; it does not see how far the rows reach",
         "Facco et al. 2017",
+    ),
+    "intrinsic_dimension_nonzero": Measure(
+        "intrinsic dimension without zero rows",
+        "intrinsic_dimension of the rows that are not zero",
+        "0 to infinity; given only where some are",
+        "as for intrinsic_dimension",
+        "D, where there are rows enough",
+        "where it is far from intrinsic_dimension, zero rows are the neighbours of all others",
+        OURS,
     ),
     "intraclass_correlation": Measure(
         "intraclass correlation",
@@ -491,11 +527,11 @@ MEASURES = {
         SHORTCUTS,
     ),
     "points": Measure(
-        "distinct points",
+        "points that rows sit on",
         "1 / P(two rows share a point), where the number of near pairs has a plateau",
         "1 to N",
         "few: the number of clusters",
-        "N",
+        "N, where rows sit on none: a report says so",
         "clusters wider than 0.15 of the distance between rows do not count as points",
         "this package; the correlation integral of Grassberger & Procaccia 1983",
         CLUSTER,
@@ -521,7 +557,7 @@ MEASURES = {
         CLUSTER,
     ),
     "direction_points": Measure(
-        "distinct directions",
+        "directions that rows sit on",
         "points, of the unit rows",
         "1 to N",
         "few",
@@ -562,7 +598,7 @@ MEASURES = {
     ),
     "duplicates": Measure(
         "copies",
-        "share of rows that repeat another to a millionth of the distance",
+        "share of rows with a copy, to a millionth of the distance; the first of each counts too",
         "0 to 1",
         "1 where all are one",
         "0",
@@ -700,9 +736,9 @@ VERDICTS = {
         "need.",
     ),
     "cone": (
-        "the embeddings point one way, and live: a warning",
+        "the embeddings point one way: a warning",
         "The mean holds {CONE_SHARE:.0%} or more of the directions' energy, and the spread is not "
-        "that of a collapse. Cosines are high, and nothing is lost.",
+        "that of a collapse. One look cannot tell one that stays from a collapse on its way.",
     ),
     "healthy": (
         "none of the other verdicts applies",
@@ -733,9 +769,13 @@ VERDICTS = {
     "zero-rows": ("some rows are zero", "One row or more is zero and has no direction."),
     "duplicates": (
         "rows repeat",
-        "{MANY_COPIES:.0%} or more of the rows looked at repeat another.",
+        "{MANY_COPIES:.0%} or more of the rows looked at have a copy among them.",
     ),
-    "dead-dimensions": ("some features never change", "One feature or more has no variance."),
+    "dead-dimensions": (
+        "some features or directions never change",
+        "One feature or more has no variance, or more than {MANY_SILENT:.0%} of the directions "
+        "that the rows could show have none.",
+    ),
     "outliers": (
         "a few rows lie far out",
         "Some rows, up to 5 %, lie more than ten times as far out as the median.",

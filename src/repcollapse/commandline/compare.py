@@ -26,6 +26,7 @@ from repcollapse.commandline.inputs import Inputs, paths_of
 from repcollapse.commandline.output import ANSWERED, FAILED_ON, STANDARD, RefusalError
 from repcollapse.commandline.survey import concluded, rows_of, survey_of
 from repcollapse.diagnosis import Diagnosis
+from repcollapse.diagnosis.course import advice_over
 from repcollapse.diagnosis.report import COLOURS, HEADLINES, MARKS, number
 from repcollapse.files import show
 
@@ -40,7 +41,7 @@ FOLLOWED = {
     "effective_rank": ("rank", "effective rank", ".3g"),
     "uniformity": ("unif.", "uniformity", "z.2f"),
 }
-FALL = 0.5  # of an effective rank without a collapse: half of it is worth a word
+FALL = 0.5  # of an effective rank, or a spread, without a collapse: half of it is worth a word
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,15 @@ def summary(steps: Sequence[Step]) -> str:
     """Return in a sentence or two when it collapsed, if it did."""
     collapsed = [step.diagnosis.collapsed for step in steps]
     if not any(collapsed):
-        ranks = [step.diagnosis.metrics.get("effective_rank", 0.0) for step in steps]
         said = f"None of {len(steps)} checkpoints has collapsed."
-        if ranks[-1] < FALL * max(ranks):
-            top = ranks.index(max(ranks))
-            said += (
-                f" The effective rank has fallen, from {number(ranks[top])} at {steps[top].name} "
-                f"to {number(ranks[-1])}: on its way, perhaps."
-            )
+        for name, title in (("effective_rank", "effective rank"), ("spread", "spread")):
+            read = [step.diagnosis.metrics.get(name, 0.0) for step in steps]
+            if read[-1] < FALL * max(read):
+                top = read.index(max(read))
+                said += (
+                    f" The {title} has fallen, from {number(read[top])} at {steps[top].name} "
+                    f"to {number(read[-1])}: on its way, perhaps."
+                )
         return said
     first = collapsed.index(True)
     verdict = HEADLINES[steps[first].diagnosis.verdict]
@@ -213,8 +215,7 @@ def report(steps: Sequence[Step]) -> list[RenderableType]:
             "dim",
         ),
     ]
-    findings = {finding.kind: finding for step in steps for finding in step.diagnosis.findings}
-    advice = [each for each in findings.values() if each.severity in ("collapse", "warning")]
+    advice = advice_over((step.name, step.diagnosis) for step in steps)
     if advice:
         parts += ["", Text("What to do", "bold"), *terminal.advice_on(advice)]
     return parts

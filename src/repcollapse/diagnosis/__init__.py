@@ -43,15 +43,17 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
     ----------
     z
         Embeddings, shape (N, D): a torch tensor or an array of floating type, in memory or memory
-        mapped, or anything with a shape that gives such rows as it is sliced
-        (:func:`repcollapse.files.open_rows`). It is read once, block by block.
+        mapped, a data frame of floating columns, or anything with a shape that gives such rows as
+        it is sliced (:func:`repcollapse.files.open_rows`). It is read once, block by block.
     labels
-        Integer classes, shape (N,): what is left of them in the embeddings is then judged too.
+        Classes, integers or strings, shape (N,): what is left of them in the embeddings is then
+        judged too.
     views
         Embeddings of V >= 2 views of each of n >= 2 samples, shape (V, n, D): whether views of a
         sample agree is then judged too. They need not be of the samples in `z`.
     groups
-        Integer identifiers, shape (N,): rows of one identifier are views of one sample.
+        Identifiers, integers or strings, shape (N,): rows of one identifier are views of one
+        sample.
 
     Returns
     -------
@@ -75,14 +77,17 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
     >>> diagnose(z[:, :2] @ torch.eye(2, 32)).verdict
     'dimensional'
     """
+    z = _checks.as_array("z", z)
     n, dimension = _shape("z", z, "(N, D), rows are samples")
     if dimension > MOST_COLUMNS:
         raise ValueError(
             f"z must have at most {MOST_COLUMNS} columns; got {dimension}: project it onto fewer "
             "(a random projection keeps what is measured here)"
         )
-    labels = None if labels is None else _checks.as_labels("labels", labels, n)
-    groups = None if groups is None else _checks.as_labels("groups", groups, n)
+    if labels is not None:
+        labels = _checks.as_codes("labels", labels, n)
+    if groups is not None:
+        groups = _checks.as_codes("groups", groups, n, what="identifiers")
     survey = Survey.empty(dimension)
     step = block_of(dimension)
     for start in range(0, n, step):

@@ -62,6 +62,7 @@ def read_briefly(rows: Tensor) -> Evidence:
     energies, plain = _energies(centred), _energies(z)
     sigma = energies.sqrt()
     metrics |= {name: dimensions_holding(energies, share) for name, share in SHARES.items()}
+    metrics["rank"] = float((energies > 0).sum())
     metrics["participation_ratio"] = participation_ratio_of(sigma)
     metrics["effective_rank"] = effective_rank_of(sigma)
     metrics["rankme"] = rankme_of(plain.sqrt())
@@ -69,7 +70,8 @@ def read_briefly(rows: Tensor) -> Evidence:
     some = torch.arange(min(PAIRS, n)) * n // min(PAIRS, n)
     alone = len(directed) == n and apart(centred[some]) and apart(beside[some])
     trace, fourth = float(lengths.sum()), float(lengths @ lengths)
-    metrics |= read_core(z[some], n, trace, fourth, apart=alone)
+    of_core, limits = read_core(z[some], n, trace, fourth, apart=alone)
+    metrics |= of_core
     metrics["distinct"] *= n / len(some)
     nulls, null_energies = read_nulls(n, dimension)
     return Evidence(
@@ -78,7 +80,7 @@ def read_briefly(rows: Tensor) -> Evidence:
         len(some),
         metrics,
         nulls,
-        read_direction_intervals(metrics, middle, directed, n),
+        limits | read_direction_intervals(metrics, middle, directed, n),
         tuple((energies / max(float(energies.sum()), math.ulp(0.0))).tolist()),
         tuple((null_energies / null_energies.sum()).tolist()),
     )

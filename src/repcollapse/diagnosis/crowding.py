@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 BLOCK = 512
+Z95 = NormalDist().inv_cdf(0.975)
 # Radii in units of the root mean square distance of a pair, four to a factor of three, up to three
 # times the largest that a point may have.
 RADII = 3.0 ** (torch.arange(-44, -2, dtype=torch.float64) / 4)
@@ -40,6 +42,8 @@ class Crowding:
         The share of rows that repeat another row to a millionth of the distance.
     distinct
         How many of `rows` have none before them within `COPY` of the distance.
+    low, high
+        The ends of the 95 % interval of `points`; NaN where there are no points.
     """
 
     points: float
@@ -48,6 +52,8 @@ class Crowding:
     flatness: float
     duplicates: float
     distinct: float
+    low: float = math.nan
+    high: float = math.nan
 
     @classmethod
     def none(cls, rows: int, total: int, *, duplicates: float = 0.0) -> Crowding:
@@ -91,7 +97,7 @@ def crowding(rows: Tensor, total: int) -> Crowding:
     squares = rows.square().sum(dim=1)
     scale = 2 * float(squares.sum()) / (n - 1)  # the mean square distance of two different rows
     if scale == 0:
-        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     edges = scale * RADII.square()
     counts = torch.zeros(len(edges), dtype=torch.float64)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
@@ -133,4 +139,26 @@ def crowding(rows: Tensor, total: int) -> Crowding:
                 company=float(company[k]),
                 flatness=growth,
             )
-    return found
+    if math.isnan(found.radius):
+        return found
+    low, high = _interval(rows, squares, scale * found.radius**2, total)
+    return replace(found, low=min(low, found.points), high=max(high, found.points))
+
+
+def _interval(rows: Tensor, squares: Tensor, limit: float, total: int) -> tuple[float, float]:
+    r"""Return the ends of the 95 % interval of the number of points, from pairs within a radius.
+
+    The chance that two rows share a point is a mean over pairs (a U-statistic), whose variance is
+    that of twice a row's own share of them, by N (Hoeffding 1948). Points that are all as likely
+    have an interval that is somewhat too wide.
+    """
+    n = len(rows)
+    near = torch.zeros(n, dtype=torch.float64)
+    for start in range(0, n, BLOCK):
+        piece, own = rows[start : start + BLOCK], squares[start : start + BLOCK]
+        squared = torch.addmm(squares, piece, rows.T, alpha=-2) + own[:, None]
+        near[start : start + BLOCK] = (squared <= limit).sum(dim=1) - 1  # not with itself
+    shares = near / (n - 1)
+    error, chance = 2 * float(shares.std()) / math.sqrt(n), float(shares.mean())
+    most, least = min(chance + Z95 * error, 1.0), max(chance - Z95 * error, 0.0)
+    return 1 / (most + (1 - most) / total), 1 / (least + (1 - least) / total)

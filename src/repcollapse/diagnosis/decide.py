@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+from repcollapse.diagnosis.chance import fewest_dimensions, most_mean_share
 from repcollapse.diagnosis.findings import (
     CLASSES,
     CLUSTER,
@@ -19,18 +21,20 @@ from repcollapse.diagnosis.findings import (
     DIMENSIONAL,
     DUPLICATES,
     HEALTHY,
+    HEALTHY_BUT,
     LOST,
     NOISE,
     NOT_ENOUGH,
     OUTLIERS,
     SHORTCUT,
     SHRUNKEN,
+    SILENT,
     VERDICTS,
     ZEROS,
     Finding,
     found,
 )
-from repcollapse.diagnosis.readings import FEW, Evidence
+from repcollapse.diagnosis.readings import FEW, SHARES, Evidence
 
 # Fewer rows say nothing about a cloud: sixteen draws from two clusters miss one of them once in
 # thirty thousand times, and an interval needs some.
@@ -76,6 +80,11 @@ ROWS_FOR_ACCURACY = 100
 # Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
 # by a squared error 0.05.
 SHORT = 0.1
+# Of the directions that rows could show, those along which nothing varies at all. A projector onto
+# fewer dimensions and a rectifier's dead units take some; most of them is news.
+MANY_SILENT = 0.5
+# Of an intrinsic dimension: what zero rows may change before it is said.
+HUB = 0.1
 # Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
 
@@ -92,10 +101,13 @@ def decide(evidence: Evidence) -> list[Finding]:
         findings.append(_healthy(evidence))
     findings.sort(key=lambda each: VERDICTS.index(each.kind))
     dead = any(each.kind == COMPLETE for each in findings)
+    healthy = findings[0].kind == HEALTHY
     findings += _of_classes(evidence)
     findings += _of_views(evidence, "", dead=dead)
     findings += _of_views(evidence, "group_", dead=dead)
-    findings += _notes(evidence, dead=dead)
+    findings += _notes(evidence, dead=dead, collapsed=collapsed)
+    if healthy and len(findings) > 1:
+        findings[0] = replace(findings[0], advice=HEALTHY_BUT)
     return findings
 
 
@@ -135,7 +147,7 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             f"All {rows:,} rows are the same row: nothing tells one sample from another.",
             "spread",
         )
-    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows:
+    elif spread < DEAD_SPREAD and zeros <= SOME_ZERO * rows and not _by_chance(evidence, spread):
         but = ""
         if spread < metrics["spread"]:
             but = f", {_percent(metrics['outliers'])} of rows far from the others left out"
@@ -146,6 +158,7 @@ def _collapses(evidence: Evidence) -> Iterator[Finding]:
             f"ones read {evidence.nulls['spread']:.2f}. What still differs is residue.",
             "spread",
             value=spread,
+            interval_of="core_spread" if spread < metrics["spread"] else "spread",
         )
     elif metrics["distance"] < SHORT and _agreement(evidence) < NOISY:
         yield found(
@@ -170,6 +183,11 @@ def _agreement(evidence: Evidence) -> float:
     return min((evidence.metrics[name] for name in names if name in evidence.metrics), default=1.0)
 
 
+def _by_chance(evidence: Evidence, spread: float) -> bool:
+    """Return whether isotropic directions, as few, could have so little a spread."""
+    return 1 - spread**2 <= most_mean_share(evidence.rows, evidence.dimension)
+
+
 def _clustered(evidence: Evidence, kind: str, what: str) -> Iterator[Finding]:
     metrics, name = evidence.metrics, "points" if kind == "point" else f"{kind}_points"
     if math.isnan(metrics.get(f"{kind}_radius", math.nan)) or metrics[name] < MORE_THAN_ONE:
@@ -192,7 +210,7 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
         return
     for name, share in (("dimensions_999", "99.9 %"), ("dimensions_99", "99 %")):
         value, floor = metrics[name], floor_of(evidence, name)
-        if value > floor:
+        if value > floor or _as_few(evidence, name, value):
             continue
         # Where a few long rows hold the variance, and not the model: what are the others like?
         core, core_null = metrics.get(f"core_{name}", 0.0), metrics.get(f"core_null_{name}", 0.0)
@@ -207,6 +225,14 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
             name,
         )
         return
+
+
+def _as_few(evidence: Evidence, name: str, value: float) -> bool:
+    """Return whether isotropic rows, where there are few, could show as few dimensions."""
+    if evidence.rows >= MIN_ROWS:  # a collapse is half of what they read, or less
+        return False
+    least = fewest_dimensions(evidence.rows, evidence.dimension, SHARES[name])
+    return value >= least * (1 - 1e-9)  # all of two rows read the same, but for rounding
 
 
 def _too_few(evidence: Evidence, *, collapsed: bool) -> Finding | None:
@@ -239,23 +265,23 @@ def _cone(evidence: Evidence) -> Iterator[Finding]:
     if evidence.rows < 2:
         return
     dead = min(metrics["spread"], metrics.get("core_spread", 1.0)) < DEAD_SPREAD
-    if metrics["mean_share"] >= CONE_SHARE and not dead:
+    if (
+        metrics["mean_share"] >= CONE_SHARE
+        and not dead
+        and not _by_chance(evidence, metrics["spread"])
+    ):
         takes = (
-            f"99 % of the variance takes {_dimensions(metrics['dimensions_99'])} of "
-            f"{evidence.dimension}"
+            f"about the mean, 99 % of the variance takes {_dimensions(metrics['dimensions_99'])} "
+            f"of {evidence.dimension}"
         )
         if _agreement(evidence) < NOISY:
-            why = (
-                f". About the mean, {takes}, but most of that follows the view and not the sample."
-            )
-        else:
-            why = f", not because samples are alike: about the mean, {takes}."
+            takes += ", but most of that follows the view and not the sample"
         yield found(
             evidence,
             CONE,
             "The embeddings point into a cone: their mean holds "
-            f"{_percent(metrics['mean_share'])} of their energy. Cosines of different samples are "
-            f"high because of it{why}",
+            f"{_percent(metrics['mean_share'])} of their energy, and cosines of different samples "
+            f"are high with it. They still differ: {takes}.",
             "mean_share",
         )
 
@@ -326,7 +352,7 @@ def _of_views(evidence: Evidence, prefix: str, *, dead: bool) -> Iterator[Findin
         )
 
 
-def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
+def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Finding]:
     metrics, rows = evidence.metrics, evidence.rows
     if rows < 2:
         return
@@ -346,25 +372,19 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
         yield found(
             evidence,
             ZEROS,
-            f"{_of(zeros, rows)} rows are zero. They were left out of whatever needs a direction.",
+            f"{_of(zeros, rows)} rows are zero. They were left out of whatever needs a direction; "
+            f"for distances they are a point like any other{_hub(metrics)}.",
             "zero_rows",
             reference=0.0,
         )
-    silent = metrics["dead_dimensions"]
-    if 0 < silent < evidence.dimension:
-        yield found(
-            evidence,
-            DEAD,
-            f"{_of(silent, evidence.dimension)} features never change.",
-            "dead_dimensions",
-            reference=0.0,
-        )
+    yield from _silent(evidence, collapsed=collapsed)
     if metrics["duplicates"] >= MANY_COPIES and not dead:
         yield found(
             evidence,
             DUPLICATES,
-            f"{_percent(metrics['duplicates'])} of the {evidence.sampled} rows looked at repeat "
-            "another. Nearest neighbours were taken of distinct rows.",
+            f"{_percent(metrics['duplicates'])} of the {evidence.sampled:,} rows looked at have a "
+            "copy among them, the first of each counted too. Nearest neighbours were taken of "
+            "distinct rows.",
             "duplicates",
             reference=0.0,
         )
@@ -376,6 +396,49 @@ def _notes(evidence: Evidence, *, dead: bool) -> Iterator[Finding]:
             "than ten times as far out as the median. They weigh on every rank; the verdict was "
             "checked without them.",
             "outliers",
+            reference=0.0,
+        )
+
+
+def _hub(metrics: dict[str, float]) -> str:
+    """Say what the origin does to the intrinsic dimension, where it does much."""
+    both, without = (
+        metrics.get(name, math.nan)
+        for name in ("intrinsic_dimension", "intrinsic_dimension_nonzero")
+    )
+    if not abs(both - without) > HUB * without:  # nor where one is no number
+        return ""
+    return (
+        f", near to many: the intrinsic dimension is {both:.3g} with them, and {without:.3g} "
+        "without"
+    )
+
+
+def _silent(evidence: Evidence, *, collapsed: bool) -> Iterator[Finding]:
+    """Say once what never varies: most directions, or else the features that do not."""
+    metrics, rows, dimension = evidence.metrics, evidence.rows, evidence.dimension
+    features, shown = metrics["dead_dimensions"], min(rows - 1, dimension)
+    silent = shown - metrics["rank"]
+    beyond = min(rows - 1, dimension - features) > metrics["rank"]  # not along the axes alone
+    if silent > MANY_SILENT * shown and beyond and not collapsed:
+        of = f"{dimension:,} directions"
+        if shown < dimension:
+            of = f"the {shown:,} directions that so few rows can show, of {dimension:,},"
+        among = f" ({features:,.0f} features never change)" if features else ""
+        finding = found(
+            evidence,
+            DEAD,
+            f"{silent:,.0f} of {of} carry no variance at all{among}: the rows lie in "
+            f"{metrics['rank']:,.0f} dimensions.",
+            "rank",
+        )
+        yield replace(finding, advice=SILENT)
+    elif 0 < features < dimension:
+        yield found(
+            evidence,
+            DEAD,
+            f"{_of(features, dimension)} features never change.",
+            "dead_dimensions",
             reference=0.0,
         )
 

@@ -24,7 +24,9 @@ class Diagnosis:
     findings
         Everything that was found, that of the verdict first.
     metrics
-        Every number that was read, by name.
+        Every number that was read, by name. The exponent `alpha_req` is that of a line through
+        eigenvalues `alpha_req_first` to `alpha_req_last`, which fits as `alpha_req_r2` says; the
+        window decides the exponent, and a law may not hold at all.
     nulls
         What isotropic data of the same size would read, for the metrics that have such a value.
     intervals

@@ -94,8 +94,10 @@ ADVICE = {
     ),
     CONE: Advice(
         WARNING,
-        "No collapse: subtract the mean before comparing cosines, and judge by the centred "
-        "spectrum.",
+        "One look cannot tell a cone that stays, as healthy models have, from a collapse on its "
+        "way. Compare checkpoints (repcollapse compare): if the spread falls from one reading to "
+        "the next, it is on its way to a complete collapse. Only where it is stable, subtract the "
+        "mean before comparing cosines, and judge by the centred spectrum.",
         "02_measuring_collapse",
         "Measuring collapse",
     ),
@@ -167,6 +169,16 @@ ADVICE = {
     ),
 }
 
+# Of a verdict of health where something else was found, and of most directions, dead at any angle.
+HEALTHY_BUT = (
+    "No collapse; see what was found beside it. Whether the embeddings hold what they are wanted "
+    "for, a probe has to say."
+)
+SILENT = (
+    "If a layer before has no more dimensions, they are the architecture's. Otherwise training has "
+    "emptied them: hold the rank against that of an untrained network and of earlier checkpoints."
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -224,15 +236,19 @@ def found(
     *,
     value: float | None = None,
     reference: float | None = None,
+    interval_of: str | None = None,
 ) -> Finding:
-    """Return a finding, with value, reference and interval taken from the evidence."""
+    """Return a finding, with value, reference and interval taken from the evidence.
+
+    The interval is that of the measure, or of another reading where the value is that one's.
+    """
     return ADVICE[kind].finding(
         kind,
         sentence,
         measure,
         evidence.metrics[measure] if value is None else value,
         reference=evidence.nulls.get(measure) if reference is None else reference,
-        interval=evidence.intervals.get(measure) if value is None else None,
+        interval=evidence.intervals.get(interval_of or measure),
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repcollapse.diagnosis.crowding import Crowding, crowding
+from repcollapse.diagnosis.crowding import Z95, Crowding, crowding
 from repcollapse.diagnosis.sampling import GroupSample, RowSample
 from repcollapse.diagnostics.groups import (
     GroupedMoments,
@@ -36,7 +36,6 @@ from repcollapse.diagnostics.spectrum import (
     stable_rank_of,
 )
 
-Z95 = NormalDist().inv_cdf(0.975)
 BLOCKS = 16
 FAR = 10.0  # times the median distance from the median: 6.7 standard deviations on a normal line
 FEW = 0.05  # more than this many far rows are no outliers but what the data look like
@@ -45,6 +44,8 @@ HEAVY = (
 )
 AXES = 5  # leading ones: an axis of little weight does not matter to a reader
 WIDE = 3  # columns a row: from here on singular values of the rows cost less than eigenvalues
+FIT = ("alpha_req", "alpha_req_r2", "alpha_req_first", "alpha_req_last")
+NO_FIT = (math.nan,) * 4
 SHARES = {"dimensions_99": 0.99, "dimensions_999": 0.999}
 
 Numbers = dict[str, float]
@@ -137,7 +138,10 @@ def read_rows(state: EmbeddingMoments, sample: RowSample) -> Evidence:
     metrics |= of_pairs
     if low_high is not None:
         intervals["uniformity"] = low_high
-    metrics |= read_core(rows, n, float(moments.scatter.diagonal().sum()), moments.fourth)
+    trace = float(moments.scatter.diagonal().sum())
+    of_core, limits = read_core(rows, n, trace, moments.fourth)
+    metrics |= of_core
+    intervals |= limits
     return Evidence(
         n,
         dimension,
@@ -192,10 +196,10 @@ def _shape(sigma: Tensor, plain: Tensor) -> Numbers:
         "cev_auc": cev_auc_of(sigma),
     }
     try:
-        found["alpha_req"] = alpha_req_of(sigma).alpha
+        fit: tuple[float, ...] = alpha_req_of(sigma)
     except ValueError:  # fewer than ten eigenvalues from the eleventh on
-        found["alpha_req"] = math.nan
-    return found
+        fit = NO_FIT
+    return found | dict(zip(FIT, map(float, fit), strict=True))
 
 
 def read_nulls(n: int, dimension: int) -> tuple[Numbers, Tensor]:
@@ -295,6 +299,11 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     found = {"uniformity": uniformity(rows), "intrinsic_dimension": math.nan}
     if len(rows) >= 3:
         found["intrinsic_dimension"] = intrinsic_dimension(rows).value
+    directed = rows[(rows != 0).any(dim=1)]
+    if len(directed) < len(rows):  # the origin may be the nearest neighbour of all the others
+        found["intrinsic_dimension_nonzero"] = math.nan
+        if len(directed) >= 3:
+            found["intrinsic_dimension_nonzero"] = intrinsic_dimension(directed).value
     # Blocks of rows in their order, which is random: each has its own uniformity.
     interval = None
     if len(rows) >= 4 * BLOCKS:
@@ -304,7 +313,9 @@ def _pairs(rows: Tensor, n: int) -> tuple[Numbers, tuple[float, float] | None]:
     return found, interval
 
 
-def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False) -> Numbers:
+def read_core(
+    rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool = False
+) -> tuple[Numbers, Intervals]:
     """Return how a sample of n rows sits together, and what is left without the far ones.
 
     `trace` and `fourth` are the sums of the second and of the fourth powers of the distances of all
@@ -329,6 +340,9 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
         "point_company": crowd.company,
         "distinct": crowd.distinct,
     }
+    intervals: Intervals = {}
+    if not math.isnan(crowd.radius):
+        intervals["points"] = (crowd.low, crowd.high)
     if math.isnan(crowd.radius) and not apart:
         # Points of a cosine are directions, whatever the lengths of the rows.
         crowd = crowding(unit_rows(core), n)
@@ -338,6 +352,7 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
                 "direction_radius": crowd.radius,
                 "direction_company": crowd.company,
             }
+            intervals["direction_points"] = (crowd.low, crowd.high)
     if len(core) >= 2 and (0 < outliers <= FEW or kurtosis > HEAVY):
         sigma = singular_values(core)
         null = null_singular_values(len(core), core.shape[1]).square()
@@ -348,9 +363,15 @@ def read_core(rows: Tensor, n: int, trace: float, fourth: float, *, apart: bool 
             found[f"core_null_{name}"] = dimensions_holding(null, share)
         found["core_spread"] = 0.0
         if len(directed) >= 2:
-            about = directed - directed.mean(dim=0)
-            found["core_spread"] = math.sqrt(float(about.square().sum()) / len(directed))
-    return found
+            mean = directed.mean(dim=0)
+            about = directed - mean
+            spread = min(math.sqrt(float(about.square().sum()) / len(directed)), 1.0)
+            found["core_spread"] = spread
+            of_core = {"spread": spread, "mean_share": 1.0 - spread**2}
+            limits = read_direction_intervals(of_core, mean, directed, len(directed))
+            if "spread" in limits:
+                intervals["core_spread"] = limits["spread"]
+    return found, intervals
 
 
 def read_labels(grouped: GroupedMoments, sample: RowSample) -> tuple[Numbers, Intervals]:
@@ -407,7 +428,8 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
     """Return how much of the variance lies between groups, whose rows are views of one sample."""
     _, index, counts = np.unique(sample.groups, return_inverse=True, return_counts=True)
     several = counts[index] >= 2
-    rows, groups = _standard(sample.rows[torch.from_numpy(several)]), sample.groups[several]
+    as_they_are, groups = sample.rows[torch.from_numpy(several)], sample.groups[several]
+    rows = _standard(as_they_are)
     found: Numbers = {f"{prefix}groups": float(len(np.unique(groups)))}
     found[f"{prefix}group_rows"] = float(len(groups))
     if found[f"{prefix}groups"] < 2:
@@ -416,7 +438,7 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
     icc = intraclass_correlation_of(grouped)
     found |= {
         f"{prefix}intraclass_correlation": icc,
-        f"{prefix}lidar": lidar_of(grouped),
+        f"{prefix}lidar": lidar_of(GroupedMoments.of(as_they_are, groups)),
         f"{prefix}best_intraclass_correlation": _best(grouped),
         f"{prefix}alignment": _alignment(rows, groups),
     }
@@ -436,7 +458,7 @@ def read_groups(sample: GroupSample, prefix: str = "") -> tuple[Numbers, Interva
 
 
 def _standard(rows: Tensor) -> Tensor:
-    """Return rows with a mean variance of one: LiDAR's delta is a share of it then."""
+    """Return rows with a mean variance of one, whose squares are numbers."""
     if len(rows) < 2:
         return rows
     largest = rows.abs().max().clamp(min=1e-300)

@@ -19,7 +19,7 @@ HEADLINES = {
     "complete": "Complete collapse",
     "cluster": "Cluster collapse",
     "dimensional": "Dimensional collapse",
-    "cone": "A cone, not a collapse",
+    "cone": "A cone, no collapse so far",
     "healthy": "Healthy",
 }
 MARKS = {"collapse": "✗", "warning": "!", "note": "·", "healthy": "✓"}
@@ -35,8 +35,8 @@ READINGS = {
     "rankme": "RankMe",
     "intrinsic_dimension": "intrinsic dimension",
     "uniformity": "uniformity",
-    "points": "distinct points",
-    "direction_points": "distinct directions",
+    "points": "points that rows sit on",
+    "direction_points": "directions that rows sit on",
     "intraclass_correlation": "intraclass correlation",
     "lidar": "LiDAR",
     "group_intraclass_correlation": "intraclass correlation, groups",
@@ -45,6 +45,8 @@ READINGS = {
     "nc1": "NC1",
     "nearest_mean_accuracy": "nearest class mean",
 }
+# Of a reading that has no unit, what is left of an exact 0 by rounding.
+ROUNDING = 1e-12
 WIDTH = 96
 FLOOR = 1e-8  # of a share in a picture, and written below its axis
 # Severities, readable on white and on black (contrast 3 or more with both).
@@ -218,16 +220,25 @@ def readings(diagnosis: Diagnosis) -> list[tuple[str, str, str, str, str]]:
         if name not in diagnosis.metrics:
             continue
         null, interval = diagnosis.nulls.get(name), diagnosis.intervals.get(name)
+        reading = _reading(name, diagnosis.metrics[name])
+        if name == "points" and math.isnan(diagnosis.metrics["point_radius"]):
+            reading = "none"  # each row is for itself: as many points as rows, by the number
         found.append(
             (
                 name,
                 label,
-                number(diagnosis.metrics[name]),
+                reading,
                 "" if null is None else number(null),
-                "" if interval is None else f"{number(interval[0])} to {number(interval[1])}",
+                "" if interval is None else " to ".join(_reading(name, end) for end in interval),
             )
         )
     return found
+
+
+def _reading(name: str, value: float) -> str:
+    if name != "distance" and abs(value) < ROUNDING:  # a distance has the unit of the embeddings
+        value = 0.0
+    return number(value)
 
 
 def number(value: float) -> str:

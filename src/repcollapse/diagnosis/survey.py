@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from repcollapse.diagnosis.readings import Evidence, read_groups, read_labels, r
 from repcollapse.diagnosis.sampling import GROUP_ROWS, SAMPLE, GroupSample, RowSample
 from repcollapse.diagnostics import EmbeddingMoments, GroupedMoments
 from repcollapse.diagnostics.moments import as_rows
+
+if TYPE_CHECKING:
+    from repcollapse.diagnosis.diagnosis import Diagnosis
 
 BYTES = 2**25  # of a block of rows in float64
 MOST_CLASSES = 2**16
@@ -118,9 +121,9 @@ class Survey:
                 )
         grouped = self.groups
         if groups is not None:
-            names = _checks.as_labels("groups", groups, len(matrix)).cpu().numpy()
+            names = _checks.as_labels("groups", groups, len(matrix), what="identifiers")
             grouped = grouped or GroupSample.empty(self.dimension, GROUP_ROWS)
-            grouped = grouped.update(matrix, index, names)
+            grouped = grouped.update(matrix, index, names.cpu().numpy())
         return replace(
             self,
             moments=self.moments.merge(EmbeddingMoments.of(matrix)),
@@ -220,6 +223,20 @@ class Survey:
             metrics |= more
             intervals |= limits
         return replace(found, metrics=metrics, intervals=intervals)
+
+    def compute(self) -> Diagnosis:
+        """Return the diagnosis: :func:`repcollapse.diagnosis.conclude` of this survey.
+
+        Examples
+        --------
+        >>> import torch
+        >>> z = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+        >>> Survey.empty(8).update(z[:100]).update(z[100:]).compute().verdict
+        'healthy'
+        """
+        from repcollapse.diagnosis import conclude
+
+        return conclude(self)
 
     @staticmethod
     def _require_same(name: str, seen: bool, had: bool, given: bool) -> None:

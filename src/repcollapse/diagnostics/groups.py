@@ -62,8 +62,8 @@ class GroupedMoments:
             For anything else.
         """
         matrix = as_rows("z", z).detach()
-        labels = _checks.as_labels("groups", groups, len(matrix))
-        keys, index, counts = labels.unique(return_inverse=True, return_counts=True)
+        names = _checks.as_labels("groups", groups, len(matrix), what="identifiers")
+        keys, index, counts = names.unique(return_inverse=True, return_counts=True)
         # Equal rows become exact zeros: the rounding of their mean would pass for scatter.
         origin = as_double(matrix[:1])[0]
         means = origin.new_zeros(len(keys), len(origin))
@@ -111,6 +111,37 @@ class GroupedMoments:
         known = (counts[theirs] > 0).to(shift.device)[:, None]
         means[theirs] = torch.where(known, means[theirs] + share * shift, other.means)
         return GroupedMoments(keys, joined, means, self.within + other.within + scatter.total())
+
+    def compute(self) -> dict[str, float]:
+        """Return the measures of rows that are views of samples, by name.
+
+        Returns
+        -------
+        dict
+            `lidar` and `intraclass_correlation`, of the groups as samples: what
+            :func:`repcollapse.diagnostics.lidar` reads of the same rows, and
+            :func:`repcollapse.diagnostics.intraclass_correlation` of as many views of each. `lidar`
+            is NaN where a group has a single row.
+
+        Raises
+        ------
+        ValueError
+            For fewer than two groups, or none of two rows.
+
+        Examples
+        --------
+        >>> import torch
+        >>> cross = torch.cat([torch.eye(3), -torch.eye(3)])
+        >>> state = GroupedMoments.of(cross, range(6)).update(cross, range(6))
+        >>> {name: round(value, 6) for name, value in state.compute().items()}
+        {'lidar': 3.0, 'intraclass_correlation': 1.0}
+        """
+        correlation = intraclass_correlation_of(self)
+        single = bool((self.counts < 2).any())
+        return {
+            "lidar": math.nan if single else lidar_of(self),
+            "intraclass_correlation": correlation,
+        }
 
 
 def lidar(z: ArrayLike, groups: Any, *, delta: float = DELTA) -> float:
@@ -175,10 +206,15 @@ def lidar_of(grouped: GroupedMoments, delta: float = DELTA) -> float:
             f"groups needs at least 2 rows of each identifier; {single} of {n} have one"
         )
     between = _centred(grouped.means)
+    within = grouped.within / (rows - n)
     ridge = torch.eye(between.shape[1], dtype=between.dtype, device=between.device) * delta
-    factor = torch.linalg.cholesky(grouped.within / (rows - n) + ridge)
+    factor, failed = torch.linalg.cholesky_ex(within + ridge)
     # The eigenvalues are those of L^-1 S_b L^-T, the squared singular values of the white means.
-    white = torch.linalg.solve_triangular(factor, between.T, upper=False)
+    if not bool(failed):
+        white = torch.linalg.solve_triangular(factor, between.T, upper=False)
+    else:  # beside rows as long as these, delta is less than a rounding error
+        values, axes = torch.linalg.eigh(within)
+        white = (axes.T @ between.T) / (values.clamp(min=0) + delta).sqrt()[:, None]
     sigma = torch.linalg.svdvals(white) if n <= len(white) else _roots(white)
     variance = sigma[: n - 1].square()
     if variance[0] == 0:
@@ -256,7 +292,7 @@ def cosines_of_means(z: ArrayLike, labels: Any) -> Tensor:
     >>> cosines_of_means(lines, torch.arange(4)).tolist()
     [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]
     """
-    grouped = GroupedMoments.of(z, labels)
+    grouped = _of_classes(z, labels)
     if len(grouped.keys) < 2:
         raise ValueError(f"labels needs at least 2 classes; got {len(grouped.keys)}")
     return _cosines(_centred(grouped.means, divided=False))
@@ -326,7 +362,7 @@ def neural_collapse(
     >>> [round(value, 6) for value in found]
     [0.0, 0.0, 0.0, 0.0, 0.0]
     """
-    grouped = GroupedMoments.of(z, labels)
+    grouped = _of_classes(z, labels)
     nc1, norms, angles = neural_collapse_of(grouped)
     if weight is None:
         if bias is not None:
@@ -382,6 +418,11 @@ def _disagreement(matrix: Tensor, means: Tensor, weight: Tensor, bias: Tensor) -
         nearest = (2 * (rows - origin) @ shifted.T - shifted.square().sum(dim=1)).argmax(dim=1)
         wrong += int((answers != nearest).sum())
     return wrong / len(matrix)
+
+
+def _of_classes(z: ArrayLike, labels: Any) -> GroupedMoments:
+    matrix = as_rows("z", z)
+    return GroupedMoments.of(matrix, _checks.as_labels("labels", labels, len(matrix)))
 
 
 def _centred(means: Tensor, *, divided: bool = True) -> Tensor:

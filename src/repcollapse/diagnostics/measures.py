@@ -303,6 +303,21 @@ class JackknifeMoments:
         merged = tuple(a.merge(b) for a, b in zip(self.blocks, other.blocks, strict=True))
         return JackknifeMoments(merged, max(self.next_row, other.next_row))
 
+    def compute(self) -> dict[str, Interval]:
+        """Return every measure of these rows with its 95 % interval, by name.
+
+        It is :func:`jackknife_intervals` of the state, and raises what that does.
+
+        Examples
+        --------
+        >>> import torch
+        >>> z = torch.randn(800, 8, generator=torch.Generator().manual_seed(0))
+        >>> found = JackknifeMoments.of(z).compute()["participation_ratio_unbiased"]
+        >>> found.low < 8 < found.high
+        True
+        """
+        return jackknife_intervals(self)
+
     def total(self) -> EmbeddingMoments:
         """Return the state of all rows."""
         return list(accumulate(self.blocks, EmbeddingMoments.merge))[-1]

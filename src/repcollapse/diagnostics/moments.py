@@ -291,6 +291,24 @@ class EmbeddingMoments:
             self.rows.merge(other.rows), units, self.zero_rows + other.zero_rows
         )
 
+    def compute(self) -> dict[str, float]:
+        """Return every measure of these rows, two at least, by name.
+
+        It is :func:`repcollapse.diagnostics.spectral_measures` of the state, and raises what that
+        does.
+
+        Examples
+        --------
+        >>> import torch
+        >>> cross = torch.cat([torch.eye(3), -torch.eye(3)])
+        >>> state = EmbeddingMoments.empty(3).update(cross[:2]).update(cross[2:])
+        >>> round(state.compute()["effective_rank"], 6)
+        3.0
+        """
+        from repcollapse.diagnostics.measures import spectral_measures
+
+        return spectral_measures(self)
+
     def pack(self) -> Tensor:
         """Return everything as one float64 vector, to send or to save."""
         units = [] if self.units is None else [self.units.pack()]

@@ -58,7 +58,9 @@ def intrinsic_dimension(
         `value` >= 0: 0 at complete collapse, where all rows are one point; NaN for two points,
         which have no second neighbour; infinite where all have two neighbours equally far away.
         Invariant to scale, translation and rotation. Biased low in high dimensions, since N must
-        grow exponentially with them.
+        grow exponentially with them. There one row in the middle decides it: a row of zeros among
+        2,000 normal ones of 512 dimensions is the nearest neighbour of all of them, and 126 becomes
+        3.1.
 
     Raises
     ------
