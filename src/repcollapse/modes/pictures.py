@@ -78,12 +78,12 @@ class Pictures:
         Returns
         -------
         Tensor
-            Of that shape; of :attr:`train` and :attr:`test`, values in [0, 1] but for rounding.
+            Of that shape; of `train` and `test`, values in [0, 1] but for rounding.
 
         Raises
         ------
         ValueError
-            For images of another shape than :attr:`train`, or after :meth:`each` made rows of them.
+            For images of another shape than `train`, or after :meth:`each` made rows of them.
 
         Examples
         --------
