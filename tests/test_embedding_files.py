@@ -141,6 +141,8 @@ def test_labels_of_another_length_or_kind_are_refused(tmp_path: Path) -> None:
 
 NAMES = [f"img{row}" for row in range(len(Z))]
 NUMBERED, NAMED = pd.DataFrame(Z), pd.DataFrame(Z, columns=[f"f{k}" for k in range(5)])
+WORDS = pd.DataFrame(Z, columns=[*"abcde"])
+PADDED = pd.DataFrame(Z, columns=[f"emb_{k:02d}" for k in range(1, 6)])
 
 
 def again(path: Path, frame: pd.DataFrame) -> None:
@@ -191,9 +193,11 @@ def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        (NAMED.assign(image=NAMES), "its column 'image' must hold numbers; row 0 holds 'img0'"),
-        (NUMBERED.assign(label=1), "its column 'label' has a name and the others are counted"),
-        (NUMBERED.assign(image=NAMES), "its column 'image' has a name"),
+        (WORDS.assign(image=NAMES), "its column 'image' must hold numbers; row 0 holds 'img0'"),
+        (NUMBERED.assign(label=1), "its column 'label' is named unlike the others, 0, 1 and so on"),
+        (NUMBERED.assign(image=NAMES), "its column 'image' is named unlike the others"),
+        (NAMED.assign(id=range(len(Z))), "its column 'id' is named unlike the others, f0 and so"),
+        (PADDED.assign(image_id=1), "its column 'image_id' is named unlike the others, emb_01"),
     ],
 )
 def test_a_column_that_is_no_part_of_it_is_refused_by_name(
@@ -206,9 +210,40 @@ def test_a_column_that_is_no_part_of_it_is_refused_by_name(
         open_rows(path)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [*("a0", "a1", "b0", "b1", "b2")],  # two families
+        [*("x", "y", "z", "pc1", "pc2")],  # more of other names than numbered ones
+        [*("a", "b", "c", "d", "e")],
+        [*("f3", "f9", "f1", "g", "h4")],  # numbered, but not in turn
+    ],
+)
+def test_columns_of_other_names_are_all_read(tmp_path: Path, names: list[str]) -> None:
+    pd.DataFrame(Z, columns=names).to_csv(tmp_path / "z.csv", index=False)
+    assert open_rows(tmp_path / "z.csv").shape == Z.shape
+
+
+def test_a_column_of_lists_beside_others_is_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": range(len(Z)), "embedding": list(Z)})
+    frame.to_parquet(tmp_path / "z.parquet")
+    with pytest.raises(InputError, match=r"'embedding' holds lists.*frame\[\['embedding'\]\]"):
+        open_rows(tmp_path / "z.parquet")
+    frame[["embedding"]].to_parquet(tmp_path / "z.parquet")
+    assert open_rows(tmp_path / "z.parquet").shape == Z.shape
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, mark: str, called: str) -> None:
+    for header in (True, False):
+        pd.DataFrame(Z).to_csv(tmp_path / "z.csv", index=False, header=header, sep=mark)
+        with pytest.raises(InputError, match=f"separated by {called}: write it with commas"):
+            open_rows(tmp_path / "z.csv")
+
+
 def test_a_named_index_in_csv_is_a_column_like_others_and_refused(tmp_path: Path) -> None:
     NUMBERED.rename_axis("id").to_csv(tmp_path / "z.csv")
-    with pytest.raises(InputError, match="its column 'id' has a name"):
+    with pytest.raises(InputError, match="its column 'id' is named unlike"):
         open_rows(tmp_path / "z.csv")
 
 
@@ -367,8 +402,9 @@ BAD = {
     "pickle.pt": (pickle.dumps(Malicious()), "cannot be read as .pt"),
     "new.pt": (
         saved(save_pt, {"z": Malicious()}),
-        "cannot be read as .pt",
+        "is never unpickled: save the tensor",
     ),
+    "list.pt": (saved(save_pt, [torch.ones(2, 3)]), "it holds a list: save its batches as one"),
     "empty.pt": (saved(save_pt, {"epoch": 3}), "it holds none"),
     "no.parquet": (b"PAR1PAR1", "cannot be read as .parquet"),
     "words.csv": (b"a,b\n1,2\n3,four\n", "column 'b' must hold numbers; row 1 holds 'four'"),

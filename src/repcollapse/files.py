@@ -21,6 +21,7 @@ import csv
 import difflib
 import math
 import os
+import pickle
 import secrets
 import stat
 import struct
@@ -54,6 +55,7 @@ HINTS = {
     (2, 4): "pictures of features, (N, C, H, W), become rows by z.mean(axis=(2, 3))",
     (3, 2): "stack the views with numpy.stack([first, second])",
 }
+DIGITS = "0123456789"
 UNNAMED = "Unnamed: 0"  # what pandas calls a column without a name that it has read
 BLOCK = 2**25  # bytes of a block of lines, as float64
 WHOLE = "if these are embeddings, scale them back if they were quantised, and save "
@@ -95,7 +97,8 @@ def open_rows(location: str | Path, *, dimensions: int = 2) -> Rows:
     InputError
         For a file that is missing, damaged, pickled or of an unknown format, for an array of
         another shape or without floating-point numbers, and for a column that is no part of an
-        embedding: one of text, or one with a name beside columns that are counted from 0.
+        embedding: one of text, or one that is named unlike the others, which are numbered (0, 1,
+        ... or emb_0, emb_1, ...).
 
     Examples
     --------
@@ -497,7 +500,15 @@ def _pt(path: Path) -> dict[str, Entry]:
     import torch
 
     mapped = zipfile.is_zipfile(path)  # the format of before torch 1.6 cannot be mapped
-    held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            "it holds Python objects or is damaged, and is never unpickled: save the tensor of "
+            "embeddings alone, torch.save(z, path)"
+        ) from error
+    if isinstance(held, list | tuple):
+        raise InputError("it holds a list: save its batches as one tensor, torch.cat(batches)")
     tensors = held if isinstance(held, Mapping) else {"tensor": held}
     return {
         str(name): Entry(tuple(value.shape), partial(_Converted, value.detach(), value.shape))
@@ -565,6 +576,12 @@ def _as_array(table: Any) -> np.ndarray:
             raise InputError(f"its lists must have one length; got {lengths[:5]}")
         entries = _column(compute.list_flatten(column), table.column_names[0])
         return entries.reshape(len(column), lengths[0])
+    for column, name in zip(table.columns, table.column_names, strict=True):
+        if hasattr(column.type, "value_type") and not pa.types.is_dictionary(column.type):
+            raise InputError(
+                f"its column {show(name)!r} holds lists, beside other columns: write it as the "
+                f"only one, frame[[{show(name)!r}]].to_parquet(...)"
+            )
     columns = [
         _column(column, name)
         for column, name in zip(table.columns, table.column_names, strict=True)
@@ -597,14 +614,32 @@ def _no_number(column: str, row: int, held: str) -> str:
 
 
 def _require_features(names: Sequence[str]) -> None:
-    """Raise for a column with a name beside columns that are counted from 0, as pandas does."""
-    named = [name for name in names if not name.isdecimal()]
-    if named and len(names) - len(named) > 1 and _counted([n for n in names if n.isdecimal()]):
+    """Raise for a column of another name beside more of them that count: 0, 1, ... or emb_0, ..."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        stem = name.rstrip(DIGITS)
+        families.setdefault(stem, []).append(name[len(stem) :])
+    counting = [stem for stem, numbers in families.items() if _counts(stem, numbers)]
+    others = [name for name in names if name.rstrip(DIGITS) not in counting]
+    if others and len(others) < len(names) - len(others):
+        like = "0, 1" if counting[0] == "" else f"{counting[0]}{families[counting[0]][0]}"
         raise InputError(
-            f"its column {show(named[0])!r} has a name and the others are counted from 0, so that "
-            "it is no part of the embedding: drop it and write the file again (labels and "
+            f"its column {show(others[0])!r} is named unlike the others, {show(like)} and so on, "
+            "so that it is no part of the embedding: drop it and write the file again (labels and "
             "identifiers are a file of their own, of one column)"
         )
+
+
+def _counts(stem: str, numbers: Sequence[str]) -> bool:
+    """Return whether two columns or more of one stem are numbered in turn."""
+    if len(numbers) < 2 or not all(numbers):
+        return False
+    if stem == "":
+        return _counted(numbers)
+    first = int(numbers[0])
+    return first <= 1 and [int(each) for each in numbers] == list(
+        range(first, first + len(numbers))
+    )
 
 
 def _counted(names: Sequence[str]) -> bool:
@@ -686,6 +721,9 @@ class _PerhapsHeaded:
 
 def _csv(path: Path) -> dict[str, Entry]:
     first, second = _first_lines(path)
+    for mark, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(first) == len(second) == 1 and 0 < first[0].count(mark) == second[0].count(mark):
+            raise InputError(f"its cells are separated by {called}: write it with commas")
     names = first if _is_header(first, second) else None
     if names is not None and len(second) > len(first):
         raise InputError(
