@@ -25,6 +25,11 @@ def triplet(z, **options):
     return torch.nn.functional.triplet_margin_loss(z, z, z, **options)
 
 
+def info_nce(z):
+    logits = z @ z.T / 0.07
+    return torch.nn.functional.cross_entropy(logits, torch.arange(len(z)))
+
+
 def soft_margin_triplet(z):
     distance = torch.nn.functional.pairwise_distance
     return torch.nn.functional.soft_margin_loss(  # log(1 + exp(-t x)), t = 1
@@ -76,6 +81,8 @@ CASES = [
         {"pairs": N, "interval": "whole"},
         lambda: both(objectives.sigreg, ORIGIN, knots=2001, extent=20.0),
     ),
+    ("clip", 0, {"pairs": N}, lambda: info_nce(UNIT)),
+    ("info_nce", 0, {"pairs": N}, lambda: info_nce(UNIT)),
     ("triplet", 0, {"margin": 0.2}, lambda: triplet(CONSTANT, margin=0.2)),
     ("soft_margin_triplet", 0, {}, lambda: soft_margin_triplet(CONSTANT)),
     ("uniformity", 0, {}, lambda: diagnostics.uniformity(CONSTANT)),
@@ -91,7 +98,7 @@ def test_the_table_is_what_the_objective_reads(name, state, settings, measured):
 
 
 # What people train with that repcollapse.objectives does not have.
-BESIDE = {"triplet", "soft_margin_triplet", "uniformity"}
+BESIDE = {"clip", "info_nce", "triplet", "soft_margin_triplet", "uniformity"}
 
 
 def test_no_objective_is_left_out():
@@ -100,6 +107,15 @@ def test_no_objective_is_left_out():
     helpers = {"sinkhorn", "whiten", "epps_pulley"}
     # The value of inpainting is the variance of the pixels inside the holes, which are the data's.
     assert functions - helpers - {"inpainting"} == set(losses.STATES) - BESIDE
+
+
+def test_a_margin_that_was_not_given_is_not_taken_for_the_default():
+    text = str(explain_loss("triplet", 0.2)).replace("\n", " ")
+    assert "with a margin of 1, the default, but with one of 0.2: give margin to check" in text
+    assert explain_loss("triplet", 0.2).match is None
+    assert "give margin" not in str(explain_loss("triplet", 0.2, margin=0.3))
+    assert explain_loss("triplet", 0.2, margin=0.2).match is not None
+    assert explain_loss("triplet", 1.0).match is not None
 
 
 @pytest.mark.parametrize(
@@ -239,7 +255,7 @@ def test_tolerance_is_relative_to_large_values():
     [
         (lambda: collapse_value("nothing"), ValueError, "objective must be one of .*got 'nothing'"),
         (lambda: collapse_value("simclar"), ValueError, r"got 'simclar': did you mean simclr\?"),
-        (lambda: collapse_value("infonce"), ValueError, "got 'infonce'$"),
+        (lambda: collapse_value("cross"), ValueError, r"simclr.*\); got 'cross'$"),
         (lambda: collapse_value(3), ValueError, "objective must be one of .*got 3"),
         (lambda: collapse_value("sigreg", pairs=4, interval="x"), ValueError, "interval must be"),
         (lambda: collapse_value("nt_xent"), TypeError, "pairs must be given"),

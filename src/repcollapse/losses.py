@@ -102,6 +102,10 @@ def _nt_xent(pairs: int) -> States:
     yield CollapseValue(COMPLETE, math.log(2 * pairs - 1), "log(2N - 1)")
 
 
+def _clip(pairs: int) -> States:  # InfoNCE between two encoders; here it is an example
+    yield CollapseValue(COMPLETE, math.log(pairs), "log N")
+
+
 def _moco(queue: int) -> States:
     yield CollapseValue(COMPLETE, math.log(queue + 1), "log(K + 1)")
 
@@ -194,6 +198,8 @@ STATES: dict[str, Callable[..., States]] = {
     "swav": _swav,
     "dino": _dino,
     "sigreg": _sigreg,
+    "clip": _clip,
+    "info_nce": _clip,
     "triplet": _triplet,
     "soft_margin_triplet": _soft_margin_triplet,
     "uniformity": _uniformity,
@@ -228,15 +234,17 @@ def collapse_values(objective: str, **settings: float | str) -> tuple[CollapseVa
     Parameters
     ----------
     objective
-        A name in :mod:`repcollapse.objectives` or of a method that trains with one; or "triplet"
-        (:class:`torch.nn.TripletMarginLoss`), "soft_margin_triplet" (:math:`\log(1 + e^{d_+ -
-        d_-})`) or "uniformity" (:func:`repcollapse.diagnostics.uniformity`).
+        A name in :mod:`repcollapse.objectives` or of a method that trains with one; or "clip" and
+        "info_nce" (the cross-entropy of N pairs, each among all N, in one direction or in both),
+        "triplet" (:class:`torch.nn.TripletMarginLoss`), "soft_margin_triplet" (:math:`\log(1 +
+        e^{d_+ - d_-})`) or "uniformity" (:func:`repcollapse.diagnostics.uniformity`).
     settings
-        What the value depends on: `pairs` (N, of "nt_xent" and "sigreg"), `queue` ("moco"),
-        `prototypes` ("swav", "dino"), `dimension` ("barlow_twins"), all of which must be given;
-        `weight` and `interval` ("sigreg"; "cut", the integral of the objective from -3 to 3, or
-        "whole", that over the line), `variance`, `gamma`, `eps`, `convention` ("vicreg"; "official"
-        or "paper", twice as much) and `margin` ("triplet"), which have the objective's defaults.
+        What the value depends on: `pairs` (N, of "nt_xent", "clip", "info_nce" and "sigreg"),
+        `queue` ("moco"), `prototypes` ("swav", "dino"), `dimension` ("barlow_twins"), all of which
+        must be given; `weight` and `interval` ("sigreg"; "cut", the integral of the objective from
+        -3 to 3, or "whole", that over the line), `variance`, `gamma`, `eps`, `convention`
+        ("vicreg"; "official" or "paper", twice as much) and `margin` ("triplet"), which have the
+        objective's defaults.
 
     Returns
     -------
@@ -345,6 +353,9 @@ def _with_all_counts(name: str, value: float, tolerance: float, settings: Settin
         return _answer(name, value, match, settings, _affirmed(name, value, match, tolerance) + ".")
     each = " or ".join(f"at {state.state} ({state.value:.4g})" for state in states)
     denied = f"{value:g} is not what {name} reads {each}"
+    if name == "triplet" and "margin" not in settings and value > 0:
+        said = f"{denied} with a margin of 1, the default, but with one of {value:g}: give margin"
+        return _answer(name, value, None, settings, f"{said} to check.")
     for word, given, other in _other_words(name, settings):
         if _match(_states(name, settings | {word: other}), value, tolerance):
             default, check = (
@@ -459,7 +470,8 @@ def _objective(given: str) -> str:
     near = difflib.get_close_matches(_plain(given), known | methods, 3, 0.6)
     meant = f": did you mean {' or '.join(spelt[each] for each in near)}?" if near else ""
     raise ValueError(
-        f"objective must be one of {sorted(STATES)}, or a method that trains with one of them; got "
+        f"objective must be one of {', '.join(sorted(STATES))}, or a method that trains with one "
+        f"of them ({', '.join(name for name, each in _trained() if each in known)}); got "
         f"{given!r}{meant}"
     )
 
