@@ -406,6 +406,12 @@ class Monitor:
             watched.diagnosis = diagnose(watched.rows)
         return watched.diagnosis
 
+    def __repr__(self) -> str:
+        """What is watched, up to where, and what was warned of."""
+        alarms = [f"{name}: {alarm.verdict} collapse" for name, alarm in self.alarms.items()]
+        found = "; ".join(alarms) or "no alarm"
+        return f"<Monitor of {', '.join(self._layers)} at step {self._steps}: {found}>"
+
     def close(self) -> None:
         """Take the hooks off, and let go of the model. What was read stays."""
         _release(self._handles)
@@ -445,6 +451,7 @@ class Monitor:
                 f"{layer.name}: nothing to read in {layer.steps} steps up to step {self._steps}. "
                 "The layer is not called while the model is in training mode, or only inside of a "
                 "compiled graph: see Monitor.observe",
+                depth=3,
             )
         layer.lead, layer.steps = self.every, 0
         return False
@@ -465,11 +472,14 @@ class Monitor:
                 layer,
                 NOT_FINITE,
                 f"{layer.name}: {bad} of {len(rows)} rows hold NaN or Inf at step {self._steps}",
+                depth=4,
             )
+            self._forget(layer)
             self._note(layer, {}, NOT_FINITE, NOT_FINITE)
             return
         layer.rows = rows
         if len(rows) < 2:
+            self._forget(layer)
             self._note(layer, {}, NOT_ENOUGH, NOT_ENOUGH)
             return
         evidence = read_briefly(rows)
@@ -500,14 +510,19 @@ class Monitor:
             diagnosis = self.diagnosis(layer.name)
             reading = diagnosis.verdict  # close to a limit it may be another: of more pairs
         if reading not in COLLAPSES:
-            layer.began = None
-            layer.suspects.clear()
+            self._forget(layer)
             return reading
         finding = diagnosis.findings[0]
         interval = diagnosis.intervals.get(finding.measure, (0.0, math.inf))
         layer.suspects.append(_Suspect(self._steps, reading, finding.measure, *interval))
         layer.began = self._steps if layer.began is None else layer.began
         return reading if self._lasts(layer) or self._fell(layer) else UNCONFIRMED
+
+    @staticmethod
+    def _forget(layer: _Watched) -> None:
+        """Begin anew with readings in a row: this one shows no collapse."""
+        layer.began = None
+        layer.suspects.clear()
 
     def _lasts(self, layer: _Watched) -> bool:
         """Whether a collapse was there long enough ago, and is not being left."""
@@ -536,10 +551,11 @@ class Monitor:
         if self._warn:
             warnings.warn(str(layer.alarm), CollapseWarning, stacklevel=6)
 
-    def _tell(self, layer: _Watched, what: str, message: str) -> None:
+    def _tell(self, layer: _Watched, what: str, message: str, *, depth: int) -> None:
+        """Warn once; `depth` calls below whoever called :meth:`step`."""
         if what not in layer.told:
             layer.told.add(what)
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(message, RuntimeWarning, stacklevel=depth + 1)
 
 
 def rows_of(name: str, output: Any, select: Select | None = None) -> Tensor:
@@ -597,15 +613,19 @@ def _modules(
     found: dict[str, nn.Module | None] = {}
     for name, layer in layers.items():
         if not isinstance(name, str) or not name:
-            raise ValueError(f"layers must have names that are not empty; got {name!r}")
+            raise ValueError(
+                f"layers must have names that are not empty; got {name!r} (the model itself is "
+                'watched by {"model": ""})'
+            )
         if isinstance(layer, str):
             try:
                 found[name] = model.get_submodule(layer)
             except AttributeError as error:
                 paths = [path for path, _ in model.named_modules() if path]
+                there = ", ".join(paths[:20]) or 'none but the model itself, ""'
                 raise ValueError(
                     f"layers must be modules of the model; got {layer!r}, and there are "
-                    f"{', '.join(paths[:20])}{', ...' if len(paths) > 20 else ''}"
+                    f"{there}{', ...' if len(paths) > 20 else ''}"
                 ) from error
         elif layer is None or isinstance(layer, nn.Module):
             found[name] = layer

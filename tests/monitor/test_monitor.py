@@ -502,11 +502,32 @@ def test_rows_that_are_not_finite_are_told_of_once():
     bad[2, 1] = float("nan")
     with pytest.warns(RuntimeWarning, match="1 of 256 rows hold NaN or Inf at step 25") as told:
         monitor = fed([normal(512, 4)] * 24 + [bad] * 40)
-    assert len(told) == 1
+    assert len(told) == 1 and told[0].filename == __file__
     assert column(monitor, "verdict") == ["too-early", "not-finite", "not-finite"]
     assert np.isnan(monitor.history["spread"][-1]) and not monitor.alarms
     with pytest.raises(ValueError, match="no finite rows"):
         monitor.diagnosis("layer")
+
+
+def test_rows_that_are_not_finite_begin_the_count_of_collapsed_readings_anew():
+    dead, bad = torch.ones(512, 4) + 1e-4 * normal(512, 4), normal(512, 4)
+    bad[2, 1] = float("nan")
+    with pytest.warns(RuntimeWarning, match="NaN or Inf"):
+        monitor = fed([normal(512, 4)] * 24 + [dead] * 25 + [bad] + [dead] * 50)
+    verdicts = column(monitor, "verdict")
+    assert verdicts == ["too-early", "unconfirmed", "not-finite", "unconfirmed", "complete"]
+    assert monitor.alarms["layer"].began == 75
+
+
+def test_it_says_what_it_watches_and_what_it_found():
+    monitor = fed([normal(512, 4)] * 25)
+    assert repr(monitor) == "<Monitor of layer at step 25: no alarm>"
+    dead = torch.ones(512, 4) + 1e-4 * normal(512, 4)
+    assert repr(fed([dead] * 50)).endswith("at step 50: layer: complete collapse>")
+    with pytest.raises(ValueError, match=r"watched by \{.model.: ..\}"):
+        Monitor(nn.Linear(2, 2), [""])
+    with pytest.raises(ValueError, match="none but the model itself"):
+        Monitor(nn.Linear(2, 2), ["encoder"])
 
 
 def test_history_is_arrays_of_one_length():
