@@ -369,6 +369,43 @@ def test_classes_that_are_lost():
     assert lost.interval[0] < lost.value < lost.interval[1]
 
 
+def test_most_rows_in_one_place_are_told_of():
+    """A verdict is about the rest, and says so."""
+    place = torch.where(torch.arange(1000)[:, None] < 700, 1e-3, 1.0)
+    found = diagnose(normal(1000, 64) * place + 1e-3)
+    kinds = {each.kind: each for each in found.findings}
+    assert found.verdict in ("healthy", "cone") and kinds["duplicates"].severity == "warning"
+    assert "69.9 % of the 1,000 rows looked at repeat another" in kinds["duplicates"].sentence
+    zeros = normal(1000, 64)
+    zeros[:600] = 0
+    found = diagnose(zeros)
+    kinds = {each.kind: each for each in found.findings}
+    assert found.verdict == "healthy" and kinds["duplicates"].severity == "warning"
+    assert "but for the 60 % that repeat others, the rows do not" in found.findings[0].sentence
+    assert kinds["duplicates"].value == 401
+    twice = diagnose(normal(300, 64).repeat(2, 1))  # two views without noise
+    assert {each.severity for each in twice.findings if each.kind == "duplicates"} == {"note"}
+
+
+def test_health_without_far_rows_quotes_what_it_rests_on():
+    z = normal(1000, 64)
+    z[3] *= 1000
+    first = diagnose(z).findings[0]
+    assert first.kind == "healthy" and "a few far rows left out" in first.sentence
+    assert first.value > 60 and "one dimension" not in first.sentence
+
+
+def test_a_feature_on_a_scale_of_its_own_is_named():
+    z = normal(500, 64)
+    z[:, 7] *= 100
+    found = diagnose(z)
+    assert found.verdict == "dimensional"
+    assert "Feature 7, counted from 0, alone holds 99" in found.findings[0].sentence
+    assert found.metrics["largest_feature"] == 7
+    turned = diagnose(z @ torch.linalg.qr(normal(64, 64, 1)).Q)
+    assert turned.verdict == "dimensional" and "Feature" not in turned.findings[0].sentence
+
+
 # --- views and groups
 
 
@@ -394,6 +431,14 @@ def test_short_embeddings_that_follow_the_view_have_shrunk_to_a_point():
     assert diagnose(noise[0], views=noise).verdict == "healthy"  # as long as ever
     assert diagnose(0.001 * healthy[0], views=0.001 * healthy).verdict == "healthy"
     assert diagnose(0.001 * noise[0]).verdict == "healthy"  # scale alone may be a unit
+
+
+def test_views_with_their_axes_in_another_order_are_refused():
+    z = normal(400, 32)
+    with pytest.raises(ValueError, match=r"looks like \(N, V, D\): views.transpose\(1, 0, 2\)"):
+        diagnose(z, views=paired(0.3).transpose(0, 1))
+    two = normal(2, 8)  # of two rows, two views of two samples are in either order
+    assert diagnose(two, views=torch.stack([two, two])).verdict == "not-enough-data"
 
 
 def test_views_that_agree_too_well_are_a_shortcut():

@@ -623,6 +623,24 @@ MEASURES = {
         "one row in a million can decide it, and that is what it is for",
         OURS,
     ),
+    "largest_feature": Measure(
+        "largest feature",
+        "the column of most variance, counted from 0",
+        "0 to D - 1",
+        "any",
+        "any",
+        "says where to look, no more",
+        OURS,
+    ),
+    "largest_feature_share": Measure(
+        "variance in the largest feature",
+        "max_j Var(z_j) / sum_j Var(z_j)",
+        "1/D to 1, 0 without any variance",
+        "1 along an axis; a collapse at an angle to the axes reads as little as a healthy model",
+        "near 1/D",
+        "not invariant to rotation",
+        OURS,
+    ),
     "core_rows": Measure(
         "rows without the far ones",
         "rows looked at that are no outliers",
@@ -705,6 +723,16 @@ ALIASES = {
     "sigreg": ("sigreg_statistic",),
     "knn": ("knn_accuracy",),
     "pr": ("participation_ratio",),
+    # What reports write at their rows and columns, where that is not the title.
+    "dims": ("dimensions_999",),
+    "dimensions_of_99_%_of_variance": ("dimensions_99",),
+    "dimensions_of_99.9_%": ("dimensions_999",),
+    "dimensions_of_99.9_%_of_variance": ("dimensions_999",),
+    "intraclass_correlation,_groups": ("intraclass_correlation",),
+    "lidar,_groups": ("lidar",),
+    "mean": ("mean_share",),
+    "nearest_class_mean": ("nearest_mean_accuracy",),
+    "unif.": ("uniformity",),
 }
 PREFIXES = {
     "group_": "of --groups, where --views was given, too",

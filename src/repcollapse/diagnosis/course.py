@@ -12,6 +12,11 @@ BEGINNING = (
     "The cone at {cone} was the beginning of the complete collapse at {collapse}: what helps "
     "against that helps here. Subtracting the mean would only hide it."
 )
+STAYING = (
+    "If the spread no longer falls from checkpoint to checkpoint, the cone is one that stays, as "
+    "healthy models have: subtract the mean before comparing cosines, and judge by the centred "
+    "spectrum. If it falls, it is on its way to a complete collapse."
+)
 
 
 def advice_over(checkpoints: Iterable[tuple[str, Diagnosis]]) -> list[Finding]:
@@ -26,7 +31,8 @@ def advice_over(checkpoints: Iterable[tuple[str, Diagnosis]]) -> list[Finding]:
     -------
     list of Finding
         The latest of every kind, collapses before warnings, and otherwise in the order in which the
-        kinds appeared. A cone before a complete collapse is advised on as the beginning of that.
+        kinds appeared. A cone before a complete collapse is advised on as the beginning of that,
+        and another by its course.
 
     Examples
     --------
@@ -45,10 +51,9 @@ def advice_over(checkpoints: Iterable[tuple[str, Diagnosis]]) -> list[Finding]:
                 latest[finding.kind] = finding
             if finding.kind in places:
                 places[finding.kind].append((place, name))
-    if places[CONE] and places[COMPLETE]:
+    if places[CONE]:
         began, cone = places[CONE][0]
         later = next((name for place, name in places[COMPLETE] if place > began), None)
-        if later is not None:
-            said = BEGINNING.format(cone=cone, collapse=later)
-            latest[CONE] = replace(latest[CONE], advice=said)
+        said = STAYING if later is None else BEGINNING.format(cone=cone, collapse=later)
+        latest[CONE] = replace(latest[CONE], advice=said)
     return sorted(latest.values(), key=lambda finding: finding.severity != COLLAPSE)

@@ -30,6 +30,7 @@ from repcollapse.diagnosis.findings import (
     SHRUNKEN,
     SILENT,
     VERDICTS,
+    WARNING,
     ZEROS,
     Finding,
     found,
@@ -75,6 +76,8 @@ EXACT = 0.97
 # Of the variance within classes. Classifiers of even and odd digits: 0.01 where the ten digits are
 # lost, 0.6 where they are not.
 ONE_POINT_A_CLASS = 0.05
+# Of the variance, in one feature: on another scale than the others together.
+ONE_FEATURE = 0.9
 # An accuracy of fewer rows is too uncertain to be called chance.
 ROWS_FOR_ACCURACY = 100
 # Root mean square distance from the mean. Unit rows read up to 1. Pilot: living at least 1, shrunk
@@ -87,6 +90,8 @@ MANY_SILENT = 0.5
 HUB = 0.1
 # Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
+# Of them, near copies of a row before. Two views of every sample are a half, and no more.
+MOST_COPIES = 0.5
 
 
 def decide(evidence: Evidence) -> list[Finding]:
@@ -221,10 +226,21 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
             DIMENSIONAL,
             f"{share} of the variance lies in {_dimensions(value)} of {dimension}; isotropic rows, "
             f"as many, would need {evidence.nulls[name]:.1f}, and {floor:.1f} or fewer are called "
-            "a collapse.",
+            f"a collapse.{_one_feature(metrics)}",
             name,
         )
         return
+
+
+def _one_feature(metrics: dict[str, float]) -> str:
+    """Say which feature holds the variance, where one does: the others may be well."""
+    if metrics["largest_feature_share"] < ONE_FEATURE:
+        return ""
+    return (
+        f" Feature {metrics['largest_feature']:.0f}, counted from 0, alone holds "
+        f"{_percent(metrics['largest_feature_share'])}: if it is a number of the sample or an "
+        "outlier, leave it out and look at the others."
+    )
 
 
 def _as_few(evidence: Evidence, name: str, value: float) -> bool:
@@ -252,8 +268,8 @@ def _too_few(evidence: Evidence, *, collapsed: bool) -> Finding | None:
             evidence,
             NOT_ENOUGH,
             f"{rows} rows show at most {rows - 1} of {dimension} dimensions. A collapse to "
-            f"{floor:.1f} would look much like what they show: {math.ceil(ROWS_A_FLOOR * floor)} "
-            "rows or more could tell.",
+            f"{_dimensions(floor)} would look much like what they show: "
+            f"{math.ceil(ROWS_A_FLOOR * floor)} rows or more could tell.",
             "rows",
             reference=float(math.ceil(ROWS_A_FLOOR * floor)),
         )
@@ -287,15 +303,27 @@ def _cone(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _healthy(evidence: Evidence) -> Finding:
-    metrics = evidence.metrics
+    metrics, name = evidence.metrics, "dimensions_999"
+    spread, value, null = metrics["spread"], metrics[name], evidence.nulls[name]
+    without = ""
+    far = 0 < metrics["outliers"] <= FEW or value <= floor_of(evidence, name)
+    if far and f"core_{name}" in metrics:
+        spread, value = metrics["core_spread"], metrics[f"core_{name}"]
+        null, without = metrics[f"core_null_{name}"], ", a few far rows left out"
+    points = "the rows do not sit on points"
+    repeating = max(_repeating(evidence), metrics["duplicates"])
+    if repeating >= MANY_COPIES:
+        points = f"but for the {_percent(repeating)} that repeat others, {points}"
     return found(
         evidence,
         HEALTHY,
-        f"No collapse: directions have a spread of {metrics['spread']:.2f}, 99.9 % of the "
-        f"variance takes {_dimensions(metrics['dimensions_999'])} of {evidence.dimension} "
-        f"(isotropic rows, as many: {evidence.nulls['dimensions_999']:.1f}), and the rows do not "
-        "sit on points.",
-        "dimensions_999",
+        f"No collapse: directions have a spread of {spread:.2f}, 99.9 % of the variance takes "
+        f"{_dimensions(value)} of {evidence.dimension} (isotropic rows, as many: {null:.1f})"
+        f"{without}, and {points}.",
+        name,
+        value=value,
+        reference=null,
+        interval_of=f"core_{name}" if without else name,
     )
 
 
@@ -344,9 +372,10 @@ def _of_views(evidence: Evidence, prefix: str, *, dead: bool) -> Iterator[Findin
         yield found(
             evidence,
             SHORTCUT,
-            f"Along one axis views of a sample agree to {_percent(1 - metrics[best])} of the "
-            "variance. Content changes from view to view; something that augmentation leaves as it "
-            "is, a mark, a border, a frame, does not.",
+            f"Along one axis only {_percent(1 - metrics[best])} of the variance follows the view, "
+            f"where over all axes {_percent(1 - metrics[name])} does. Content changes from view to "
+            "view; something that augmentation leaves as it is, a mark, a border, a frame, does "
+            "not.",
             best,
             reference=EXACT,
         )
@@ -378,16 +407,7 @@ def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Findi
             reference=0.0,
         )
     yield from _silent(evidence, collapsed=collapsed)
-    if metrics["duplicates"] >= MANY_COPIES and not dead:
-        yield found(
-            evidence,
-            DUPLICATES,
-            f"{_percent(metrics['duplicates'])} of the {evidence.sampled:,} rows looked at have a "
-            "copy among them, the first of each counted too. Nearest neighbours were taken of "
-            "distinct rows.",
-            "duplicates",
-            reference=0.0,
-        )
+    yield from _copies(evidence, dead=dead, collapsed=collapsed)
     if 0 < metrics["outliers"] <= FEW and not dead:
         yield found(
             evidence,
@@ -398,6 +418,37 @@ def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Findi
             "outliers",
             reference=0.0,
         )
+
+
+def _copies(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Finding]:
+    """Say how many rows repeat others: a warning where most nearly do, and no collapse says so."""
+    near, copies = _repeating(evidence), evidence.metrics["duplicates"]
+    if near > MOST_COPIES and not collapsed:
+        finding = found(
+            evidence,
+            DUPLICATES,
+            f"{_percent(near)} of the {evidence.sampled:,} rows looked at repeat another, or lie "
+            "within a twentieth of the distance between two. The verdict is about the rest.",
+            "distinct",
+            reference=float(evidence.sampled),
+        )
+        yield replace(finding, severity=WARNING)
+    elif copies >= MANY_COPIES and not dead:
+        yield found(
+            evidence,
+            DUPLICATES,
+            f"{_percent(copies)} of the {evidence.sampled:,} rows looked at have a copy among "
+            "them, the first of each counted too. Nearest neighbours were taken of distinct rows.",
+            "duplicates",
+            reference=0.0,
+        )
+
+
+def _repeating(evidence: Evidence) -> float:
+    """Return the share of rows that are near copies of a row before, of those looked at."""
+    outliers = evidence.metrics["outliers"]
+    looked_at = evidence.sampled * (1 - outliers if outliers <= FEW else 1)  # as read_core does
+    return 1 - evidence.metrics["distinct"] / looked_at
 
 
 def _hub(metrics: dict[str, float]) -> str:

@@ -26,7 +26,7 @@ CODEBOOK, ROUTING, POSTERIOR, IDLE = (
 RANK_COLLAPSE, OVERSMOOTHING, MODALITY_GAP, DORMANT = (
     *("rank-collapse", "oversmoothing", "modality-gap", "dormant-units"),
 )
-SEVERITIES = COLLAPSE, WARNING, NOTE, FINE = "collapse", "warning", "note", "healthy"
+COLLAPSE, WARNING, NOTE, FINE = "collapse", "warning", "note", "healthy"
 
 
 @dataclass(frozen=True)
@@ -145,19 +145,22 @@ ADVICE = {
     ),
     ZEROS: Advice(
         NOTE,
-        "Dead units or padding: find out which.",
+        "Dead units or padding: find out which. Samples that differ and share a zero row are told "
+        "apart no longer.",
         "04_complete_collapse",
         "Complete collapse",
     ),
     DUPLICATES: Advice(
         NOTE,
-        "Embed each sample once.",
+        "Embed each sample once. Where copies are of different samples, the model no longer tells "
+        "these apart.",
         "02_measuring_collapse",
         "Measuring collapse",
     ),
     DEAD: Advice(
         NOTE,
-        "One or two are common after a rectifier; many are a dimensional collapse along the axes.",
+        "Some are common after a rectifier. Of many, ask when they died: hold their number against "
+        "that of an untrained network and of earlier checkpoints.",
         "05_dimensional_collapse",
         "Dimensional collapse",
     ),

@@ -176,6 +176,8 @@ def read_scale(
         "raw_std": float((variance / max(rows - 1, 1)).sqrt().mean()),
         "length": math.sqrt(distance + float(mean.square().sum())),
         "distance": math.sqrt(distance),
+        "largest_feature": float(variance.argmax()),
+        "largest_feature_share": float(variance.max() / variance.sum()) if distance > 0 else 0.0,
         "feature_std": feature_std,
         "spread": spread,
         "mean_share": 1.0 - spread**2,

@@ -209,7 +209,8 @@ def _svg(diagnosis: Diagnosis) -> str:
         f"<text x='36' y='14' text-anchor='end'>1</text>"
         f"<text x='36' y='{high - 25}' text-anchor='end'>10⁻⁸</text>"
         f"<text x='{wide - 8}' y='{high - 8}' text-anchor='end'>{count} directions</text>"
-        f"<text x='40' y='{high - 8}'>share of variance, by direction</text></g></svg>"
+        f"<text x='40' y='{high - 8}'>share of variance, by direction; dashed: isotropic</text>"
+        "</g></svg>"
     )
 
 
