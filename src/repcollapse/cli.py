@@ -359,7 +359,9 @@ _FailOn = Annotated[
     typer.Option(
         metavar="VERDICT,...",
         help="Exit with status 1 on these verdicts: not-enough-data, complete, cluster, "
-        "dimensional, cone, healthy.",
+        "dimensional, cone, healthy; or where one of these was found beside it: class-collapse, "
+        "classes-lost, shortcut, noise, shrunken, zero-rows, duplicates, dead-dimensions, "
+        "outliers.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -397,7 +399,7 @@ def diagnose(
 
     torchrun --nproc-per-node=4 -m repcollapse diagnose shard-*.npy
 
-    Exit status: 0 answered, 1 a verdict of --fail-on, 2 wrong usage or input.
+    Exit status: 0 answered, 1 what --fail-on names, 2 wrong usage or input.
 
     torchrun itself ends with 1 for both 1 and 2, and a traceback of its own. The line that begins
     with "Error:" says what was wrong; there is none for a verdict, and --json is written.
@@ -443,7 +445,7 @@ def compare(
 ) -> None:
     """Say when a training collapsed, from embeddings of its checkpoints.
 
-    Exit status: 0 answered, 1 a verdict of --fail-on at any checkpoint, 2 wrong usage or input.
+    Exit status: 0 answered, 1 what --fail-on names at any checkpoint, 2 wrong usage or input.
     """
     from repcollapse.commandline.output import answering, require_files
 

@@ -42,7 +42,7 @@ def test_arrows_are_for_what_moved_beyond_the_intervals(run):
     first, second, third, fourth = (row for row in rows if row.startswith("step-"))
     assert "↓" not in first + second and "↑" not in first + second  # the same embeddings
     heads = [head for head, _, _ in FOLLOWED.values()]
-    assert third.count("↓") >= 2 and heads == ["spread", "mean", "dims", "rank", "unif."]
+    assert third.count("↓") >= 2 and heads == ["spread", "mean", "dims", "erank", "unif."]
     spread, mean = fourth.split()[3:5], fourth.split()[5:7]
     assert spread == ["↓", "0.001"] and mean == ["↑", "1.000"]
 
@@ -53,7 +53,8 @@ def test_arrows_are_for_what_moved_beyond_the_intervals(run):
         (["healthy", "healthy"], "None of 2 checkpoints has collapsed."),
         (["complete", "complete"], "Complete collapse from the first checkpoint on, 0."),
         (["dimensional", "complete"], "on, 0; complete at the last."),
-        (["complete", "healthy"], "at the first checkpoint, 0. Not so at 1, nor at the last."),
+        (["complete", "healthy"], "at the first checkpoint, 0. Not so at 1, the last."),
+        (["complete", "healthy", "healthy"], "0. Not so at 1, nor at the last."),
         (["healthy", "complete", "healthy", "complete"], "Not so at 2, and at the last again."),
     ],
 )
@@ -62,6 +63,23 @@ def test_every_course_has_its_sentence(tmp_path, kinds, said):
         np.save(tmp_path / f"{step}.npy", KINDS[kind])
     result = ask("compare", *(tmp_path / f"{step}.npy" for step in range(len(kinds))))
     assert said in " ".join(result.stdout.split())
+
+
+def test_checkpoints_in_the_order_of_a_shell_are_told_of(tmp_path):
+    for step, kind in ((1, "healthy"), (9, "healthy"), (10, "complete")):
+        np.save(tmp_path / f"ck-{step}.npy", KINDS[kind])
+    shell = sorted(tmp_path.glob("*.npy"))
+    assert [path.stem for path in shell] == ["ck-1", "ck-10", "ck-9"]
+    options = ["--json", tmp_path / "out.json", "--html", tmp_path / "out.html"]
+    text = " ".join(ask("compare", *shell, *options).stdout.split())
+    said = "the numbers in their names have another: ck-1, ck-9, ck-10."
+    assert said in text and said in (tmp_path / "out.html").read_text()
+    assert said in json.loads((tmp_path / "out.json").read_text())["misplaced"]
+    ordered = [shell[0], shell[2], shell[1]]
+    text = " ".join(ask("compare", *ordered, *options).stdout.split())
+    assert "Complete collapse between ck-9 and ck-10." in text and "numbers" not in text
+    assert json.loads((tmp_path / "out.json").read_text())["misplaced"] is None
+    assert "A constant is enough for the loss" in (tmp_path / "out.html").read_text()
 
 
 def test_a_rank_that_falls_is_mentioned(tmp_path):
@@ -84,7 +102,7 @@ def test_a_cone_is_told_from_a_collapse_on_its_way(tmp_path):
         "None of 3 checkpoints has collapsed. The spread has fallen, from 0.999 at 0 to"
         in on_its_way
     )
-    assert "One look cannot tell a cone that stays" in on_its_way
+    assert "If the spread no longer falls from checkpoint to checkpoint" in on_its_way
     dead = " ".join(ask("compare", *files).stdout.split()).partition("What to do")[2]
     first, second = "A constant is enough for the loss", "The cone at 1 was the beginning"
     assert 0 < dead.index(first) < dead.index(second)

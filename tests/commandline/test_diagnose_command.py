@@ -120,6 +120,15 @@ def test_rows_are_read_block_by_block(tmp_path, monkeypatch):
     close(whole["metrics"], parts["metrics"], 1e-9)
 
 
+def test_fail_on_takes_what_is_found_beside_a_verdict(tmp_path):
+    z = NORMAL.copy()
+    z[: len(z) // 4] = 0
+    save(tmp_path, z=z)
+    for kind, status in (("zero-rows", 1), ("shortcut,duplicates", 1), ("shortcut", 0)):
+        assert ask("diagnose", tmp_path / "z.npy", "--fail-on", kind).exit_code == status
+    assert ask("diagnose", tmp_path / "z.npy", "--fail-on", "complete,cluster").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("fail_on", "status"),
     [("dimensional", 1), ("complete, dimensional", 1), ("complete,healthy", 0), (None, 0)],
@@ -202,6 +211,9 @@ def test_json_on_standard_output_is_nothing_but_json(z):
         (["--json", "y.npy", "--labels", "y.npy"], "would overwrite an input"),
         (["--json", "same", "--html", "same"], "the same file"),
         (["--fail-on", "collapsed"], "not-enough-data, complete"),
+        (["--fail-on", "collapsed"], "class-collapse, classes-lost"),
+        (["--html", "-"], "--html takes the name of a file"),
+        (["--views", "turned.npy"], "looks like (N, V, D): save views.transpose(1, 0, 2)"),
         (["--fail-on", ""], "--fail-on takes verdicts"),
         (["--labels", "short.npy"], "labels must have shape (400,)"),
         (["--labels", "ones.npy"], "at least 2 are needed: leave --labels out"),
@@ -228,7 +240,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     save(
         tmp_path, y=np.arange(400) % 4, short=np.arange(399), ones=np.ones(400, dtype=int),
         alone=np.arange(400), narrow=np.stack([NORMAL[:, :8]] * 2), narrow2=NORMAL[:, :8],
-        one=NORMAL[None], broken=broken, nan=bad, huge=NORMAL.astype(float) * 1e300,
+        one=NORMAL[None], turned=np.stack([NORMAL] * 2, axis=1),
+        broken=broken, nan=bad, huge=NORMAL.astype(float) * 1e300,
     )  # fmt: skip
     before = left(tmp_path)
     assert said in refused(ask("diagnose", "z.npy", *options))

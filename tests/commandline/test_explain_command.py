@@ -15,9 +15,11 @@ from commandline_support import ask, refused
 from repcollapse import diagnose, diagnostics
 from repcollapse.commandline import demo
 from repcollapse.commandline.catalogue import ALIASES, MEASURES, PREFIXES, TITLES, VERDICTS
+from repcollapse.commandline.compare import FOLLOWED
 from repcollapse.commandline.explain import criterion, measures_of
 from repcollapse.diagnosis.findings import ADVICE
 from repcollapse.diagnosis.readings import read_nulls
+from repcollapse.diagnosis.report import READINGS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # What the definitions of the project name.
@@ -166,13 +168,28 @@ def test_a_loss_is_explained():
         "network may read this before it is trained, too: the embeddings decide, so ask diagnose."
     )
     text = " ".join(ask("explain", "--loss", "8.3178", "--objective", "DINO").stdout.split())
-    assert "if K is 4096: give prototypes to check." in text
+    assert "if K is 4096: --set prototypes=... checks it." in text
 
 
 @pytest.mark.parametrize("name", ["nt_xent", "NT-Xent", "simclr", "SimCLR"])
 def test_an_objective_goes_by_its_name_or_its_methods(name):
     asked = ["--loss", "6.236", "--objective", name, "--set", "pairs=256"]
     assert ask("explain", *asked).stdout.startswith("6.236 is what nt_xent reads at complete coll")
+
+
+def test_what_a_report_calls_a_number_is_a_name_of_it():
+    labels = [*READINGS.items(), *((name, head) for name, (head, _, _) in FOLLOWED.items())]
+    labels += [(name, title) for name, (_, title, _) in FOLLOWED.items()]
+    for name, label in labels:
+        ((found, _),) = measures_of(label)
+        assert found == name.removeprefix("group_")
+
+
+def test_a_size_is_of_a_number_and_not_of_a_verdict():
+    size = ("--rows", "100", "--dimension", "10")
+    result = ask("explain", "complete", *size)
+    assert result.exit_code == 2 and "are of a number, and complete is none" in result.output
+    assert ask("explain", "rankme", *size).exit_code == 0
 
 
 def test_explaining_is_light():

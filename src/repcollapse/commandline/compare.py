@@ -5,6 +5,7 @@ from __future__ import annotations
 import html as markup
 import math
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import typer
 from repcollapse.commandline import page, terminal
 from repcollapse.commandline.diagnose import (
     as_json,
+    fails,
+    kinds_of,
     require_places,
     several,
-    verdicts_of,
     write_or_print,
 )
 from repcollapse.commandline.inputs import Inputs, paths_of
@@ -38,7 +40,7 @@ FOLLOWED = {
     "spread": ("spread", "spread of directions", "z.3f"),
     "mean_share": ("mean", "mean share", "z.3f"),
     "dimensions_999": ("dims", "dimensions of 99.9 % of variance", ".3g"),
-    "effective_rank": ("rank", "effective rank", ".3g"),
+    "effective_rank": ("erank", "effective rank", ".3g"),
     "uniformity": ("unif.", "uniformity", "z.2f"),
 }
 FALL = 0.5  # of an effective rank, or a spread, without a collapse: half of it is worth a word
@@ -62,7 +64,7 @@ def run(
     fail_on: str | None = None,
 ) -> None:
     """Answer the command; ends with an exit status by :class:`typer.Exit` where it is not 0."""
-    kinds = verdicts_of(fail_on)
+    kinds = kinds_of(fail_on)
     if len(locations) < 2:
         raise RefusalError("compare takes two files or more; 'repcollapse diagnose' is for one")
     if several():
@@ -85,6 +87,7 @@ def run(
             {
                 "summary": summary(steps),
                 "first_collapse": first_collapse(steps),
+                "misplaced": misplaced(steps),
                 "steps": [
                     {"name": step.name, "input": step.read, **step.diagnosis.to_dict()}
                     for step in steps
@@ -94,7 +97,7 @@ def run(
     write_or_print(written)
     if json is None or str(json) != STANDARD:
         terminal.print_all(*report(steps))
-    failed = any(step.diagnosis.verdict in kinds for step in steps)
+    failed = any(fails(step.diagnosis, kinds) for step in steps)
     raise typer.Exit(FAILED_ON if failed else ANSWERED)
 
 
@@ -146,9 +149,26 @@ def summary(steps: Sequence[Step]) -> str:
     again = next((k for k in range(first, len(steps)) if not collapsed[k]), None)
     if again is not None:
         said += f" Not so at {steps[again].name}" + (
-            ", and at the last again." if collapsed[-1] else ", nor at the last."
+            ", and at the last again."
+            if collapsed[-1]
+            else (", nor at the last." if again < len(steps) - 1 else ", the last.")
         )
     return said
+
+
+def misplaced(steps: Sequence[Step]) -> str | None:
+    """Say so where numbers at the ends of the names have another order than the checkpoints."""
+    numbers = [re.search(r"(\d+)\D*$", step.name) for step in steps]
+    if not all(numbers):
+        return None
+    order = sorted(range(len(steps)), key=lambda k: int(numbers[k][1]))  # type: ignore[index]
+    if order == list(range(len(steps))):
+        return None
+    return (
+        "Checkpoints are read in the order in which they are given, and the numbers in their names "
+        f"have another: {', '.join(steps[k].name for k in order)}. If these are steps, give them "
+        "so ($(ls -v ...) does)."
+    )
 
 
 def arrow(name: str, before: Diagnosis, after: Diagnosis) -> str:
@@ -205,13 +225,14 @@ def report(steps: Sequence[Step]) -> list[RenderableType]:
     table.add_row(Text("isotropic", "dim"), "", *(Text(each, "dim") for each in nulls))
     parts: list[RenderableType] = [
         Text(summary(steps), terminal.STYLES[worst.diagnosis.severity]),
+        *([Text(told, terminal.STYLES["warning"])] if (told := misplaced(steps)) else []),
         "",
         table,
         "",
         Text(
             "↑ ↓: moved since the checkpoint before by more than both 95 % intervals. mean: share "
             "of the directions' energy in their mean; dims: dimensions of 99.9 % of the variance; "
-            "rank: effective rank; unif.: uniformity.",
+            "erank: effective rank; unif.: uniformity.",
             "dim",
         ),
     ]
@@ -246,17 +267,27 @@ def as_page(steps: Sequence[Step]) -> str:
         f"{step.diagnosis.to_html()}</details>"
         for step in steps
     )
+    advice = advice_over((step.name, step.diagnosis) for step in steps)
+    items = "".join(
+        f"<li><b>{each.kind}</b> {markup.escape(each.advice)} "
+        f"<i>{markup.escape(each.title)}</i></li>"
+        for each in advice
+    )
+    advised = f"<h2>What to do</h2><ul>{items}</ul>" if items else ""
+    told = f"<p>{markup.escape(said)}</p>" if (said := misplaced(steps)) else ""
     return page.page(
         title,
         f"<h1>{markup.escape(title)}<small>{len(steps)} checkpoints</small></h1>"
-        f"<p><b>{markup.escape(summary(steps))}</b></p>"
+        f"<p><b>{markup.escape(summary(steps))}</b></p>{told}"
         f"<div class='charts'>{charts}</div>"
         "<div class='scroll' tabindex='0'><table class='all wrap'><thead><tr>"
         "<th scope='col'>checkpoint</th><th scope='col' class='l'>verdict</th>"
         f"{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p><small>↑ ↓: moved since the checkpoint before by more than both 95 % intervals. "
-        "Dashed: what isotropic data of the same size read.</small></p>"
+        "Dashed: what isotropic data of the same size read. mean: share of the directions' energy "
+        "in their mean; dims: dimensions of 99.9 % of the variance; erank: effective rank; unif.: "
+        f"uniformity.</small></p>{advised}"
         f"<h2>Every checkpoint</h2>{every}",
     )
 

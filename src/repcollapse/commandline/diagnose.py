@@ -34,6 +34,7 @@ from repcollapse.commandline.survey import (
     trouble_of,
 )
 from repcollapse.diagnosis import VERDICTS, Diagnosis, Survey
+from repcollapse.diagnosis.findings import ADVICE
 
 
 def run(
@@ -47,7 +48,7 @@ def run(
     fail_on: str | None = None,
 ) -> None:
     """Answer the command; ends with an exit status by :class:`typer.Exit` where it is not 0."""
-    kinds = verdicts_of(fail_on)
+    kinds = kinds_of(fail_on)
     inputs = paths_of([*locations, *labels, *groups, *([views] if views else [])])
     require_places(html, json, inputs)
     warnings.simplefilter("ignore")  # of libraries, about files that we judge ourselves
@@ -68,7 +69,7 @@ def run(
         answer = concluded(survey, opened), opened
     diagnosis, opened = answer
     deliver(diagnosis, opened, html=html, json_=json)
-    raise typer.Exit(FAILED_ON if diagnosis.verdict in kinds else ANSWERED)
+    raise typer.Exit(FAILED_ON if fails(diagnosis, kinds) else ANSWERED)
 
 
 def several() -> bool:
@@ -138,22 +139,31 @@ def deliver(diagnosis: Diagnosis, opened: Inputs, *, html: Path | None, json_: P
     terminal.print_all(*terminal.report(diagnosis, page.title_of(read["files"]), beside))
 
 
-def verdicts_of(text: str | None) -> frozenset[str]:
-    """Return the verdicts that a comma-separated list names."""
+def fails(diagnosis: Diagnosis, kinds: frozenset[str]) -> bool:
+    """Return whether a verdict, or what was found beside it, is among `kinds`."""
+    beside = {each.kind for each in diagnosis.findings if each.kind not in VERDICTS}
+    return not kinds.isdisjoint(beside | {diagnosis.verdict})
+
+
+def kinds_of(text: str | None) -> frozenset[str]:
+    """Return the verdicts and findings that a comma-separated list names."""
     if text is None:
         return frozenset()
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in VERDICTS:
+        if name not in ADVICE:
+            beside = ", ".join(each for each in ADVICE if each not in VERDICTS)
             raise RefusalError(
-                f"--fail-on takes verdicts with commas between them, among {', '.join(VERDICTS)}; "
-                f"got {name!r}"
+                "--fail-on takes verdicts and findings with commas between them, among "
+                f"{', '.join(VERDICTS)}; {beside}; got {name!r}"
             )
     return frozenset(names)
 
 
 def require_places(html: Path | None, json_: Path | None, inputs: Sequence[Path]) -> None:
     """Raise where a report could not be written."""
+    if html is not None and str(html) == STANDARD:
+        raise RefusalError("--html takes the name of a file, and - is for --json alone")
     if html is not None:
         require_place(html, "--html", inputs)
     if json_ is not None and str(json_) != STANDARD:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,16 @@ def run(name: str | None, *, rows: int | None = None, dimension: int | None = No
         return
     kind = normal(name, "-")
     parts: list[RenderableType] = _of_verdict(kind) if kind in VERDICTS else []
+    measured = False
     for key, note in measures_of(name, certain=not parts):
         if parts:
             parts.append("")
         parts += _of_measure(key, MEASURES[key], note)
         if rows is not None and dimension is not None:
             parts.append(_null(key, rows, dimension))
+        measured = True
+    if rows is not None and not measured:
+        raise RefusalError(f"--rows and --dimension are of a number, and {kind} is none")
     terminal.print_all(*parts)
 
 
@@ -56,7 +61,8 @@ def of_loss(value: float, objective: str | None, given: Sequence[str]) -> None:
         reading = explain_loss(objective, value, **settings)
     except (TypeError, ValueError) as error:
         raise RefusalError(str(error)) from error
-    terminal.print_all(str(reading).replace("\n", " "))
+    said = str(reading).replace("\n", " ")
+    terminal.print_all(re.sub(r"give (\w+) to check", r"--set \1=... checks it", said))
 
 
 def settings_of(given: Iterable[str]) -> dict[str, float | str]:

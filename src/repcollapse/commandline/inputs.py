@@ -119,7 +119,7 @@ class Inputs:
             Where it does not.
         """
         shards = Shards.open(locations)
-        opened = None if views is None else _views(views, shards.shape[1])
+        opened = None if views is None else _views(views, *shards.shape)
         return cls(
             shards,
             _codes(labels, shards, "labels", least=2),
@@ -186,13 +186,19 @@ def _codes(locations: Sequence[str], shards: Shards, what: str, *, least: int) -
     return Codes(source, codes, tuple(names))
 
 
-def _views(location: str, columns: int) -> Rows:
+def _views(location: str, rows_beside: int, columns: int) -> Rows:
     rows, name = open_rows(location, dimensions=3), show(location)
     n_views, samples, dimension = rows.shape
     if n_views < 2 or samples < 2:
         raise InputError(
             f"{name} must hold at least 2 views of at least 2 samples, shape (V, N, D); got "
             f"{tuple(rows.shape)}"
+        )
+    if n_views == rows_beside != samples:
+        raise InputError(
+            f"{name} must have shape (V, N, D), V views of N samples; got {tuple(rows.shape)} "
+            f"beside {rows_beside} rows, which looks like (N, V, D): save "
+            "views.transpose(1, 0, 2)"
         )
     if dimension != columns:
         raise InputError(f"{name} has {dimension} columns, and the embeddings have {columns}")

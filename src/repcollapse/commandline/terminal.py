@@ -113,6 +113,7 @@ def report(diagnosis: Diagnosis, name: str, beside: Sequence[str] = ()) -> list[
     if note := sampled(diagnosis):
         parts += [Text(note, "dim"), ""]
     parts += [Text("What to do", "bold"), *advice_on(diagnosis.findings)]
+    parts += ["", Text("repcollapse explain NAME says what a number or a finding is.", "dim")]
     return parts
 
 
