@@ -86,7 +86,7 @@ def require_name(project: Project, name: str) -> None:
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise PressError(
             f"NAME={name!r}: expected two digits and words in lower case, joined by underscores, "
-            f"at most {LONGEST_NAME} characters: 32_triplet"
+            f"at most {LONGEST_NAME} characters: 90_triplet"
         )
     for path in project.notebooks:
         if path.stem[:3] == name[:3]:

@@ -28,6 +28,7 @@ REQUESTING = {
 }
 REQUESTING_LINKS = {"stylesheet", "preload", "prefetch", "modulepreload", "preconnect", "icon"}
 EXTERNAL = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+EXTERNAL_SOURCES = re.compile(r"(?:^|,\s*)(?:https?:)?//", re.IGNORECASE)
 CSS_REQUEST = re.compile(
     r"""(?:url\(\s*['"]?|@import\s+['"])((?:https?:)?//[^'")\s]+)""", re.IGNORECASE
 )
@@ -116,6 +117,13 @@ def strangers(page: Page) -> Iterator[str]:
             continue
         address = str(tag.get("href" if tag.name == "link" else REQUESTING[tag.name]) or "")
         if EXTERNAL.match(address):
+            yield f"{page.name}: an external request: {show(tag)}"
+    for tag in page.tree.find_all(style=CSS_REQUEST):
+        yield f"{page.name}: a style asks for something external: {show(tag)}"
+    for tag in page.tree.find_all(srcset=EXTERNAL_SOURCES) + page.tree.find_all(poster=EXTERNAL):
+        yield f"{page.name}: an external request: {show(tag)}"
+    for tag in page.tree.find_all("image"):  # of SVG
+        if any(EXTERNAL.match(str(tag.get(name) or "")) for name in ("href", "xlink:href")):
             yield f"{page.name}: an external request: {show(tag)}"
 
 

@@ -291,7 +291,9 @@ def cache_key(project: Project, source: Path, parameters: Parameters) -> str:
 def machinery() -> str:
     """Digest of the files that decide how a notebook is run."""
     folder = Path(__file__).parent
-    return digest_of_files(folder, [folder / "execute.py", folder / "worker.py"])
+    return digest_of_files(
+        folder, [folder / "execute.py", folder / "worker.py", folder / "project.py"]
+    )
 
 
 @cache

@@ -353,18 +353,20 @@ def describe_block(block: Block, unit: str | None) -> str:
     suffix = f" {unit}" if unit else ""
     if block.seeds is None:
         return f"{number(block.mean)}{suffix}"
-    parts = [f"mean {number(block.mean)}{suffix}"]
+    answers = all(isinstance(each, bool) for each in block.measurements)
+    parts = [f"{'yes in a share of' if answers else 'mean'} {number(block.mean)}{suffix}"]
     if block.interval is not None:
         low, high = block.interval
-        parts.append(f"95 % interval {number(low)} to {number(high)}")
+        law = " (binomial)" if answers else ""
+        parts.append(f"95 % interval{law} {number(low)} to {number(high)}")
     parts.append(describe_seeds(block.seeds))
     if block.dataset:
         parts.append(block.dataset)
     return ", ".join(parts)
 
 
-def card(claim: Claim, anchor: str, *, link: str | None = None) -> str:
-    """Write a claim as MyST: the same card in its chapter and on the ledger page."""
+def card(claim: Claim, anchor: str, *, link: str) -> str:
+    """Write a claim as MyST: the same card in its chapter and on the ledger page but for `link`."""
     citation = f" {{cite:p}}`{claim.citation}`" if claim.citation else ""
     rows = [
         f"- **Source:** {claim.source}{citation}",
@@ -372,13 +374,12 @@ def card(claim: Claim, anchor: str, *, link: str | None = None) -> str:
         f"- **Criterion:** {claim.criterion}",
     ]
     here, *others = claim.blocks or (claim.block,)
-    label = "Here" if claim.kind == "trained" else "Here (a closed form)"
+    label = "Here" if claim.kind == "trained" else "Here (held against a closed form)"
     rows.append(f"- **{label}:** {show_block(here, claim)}")
     rows += [f"- **Again:** {show_block(block, claim)}" for block in others]
     if claim.verdict not in (claim.expected, NOT_JUDGED):
         rows.append(f"- **Expected:** {claim.expected}")
-    if link:
-        rows.append(f"- **Shown in:** {link}")
+    rows.append(f"- **Also in:** {link}")
     return "\n".join(
         [
             f"({anchor})=",
@@ -433,7 +434,7 @@ def summary(claims: Sequence[Claim]) -> str:
     exact = sum(not claim.over_seeds for claim in stated)
     text = (
         f"**{len(stated)}** claims: {', '.join(parts)}. {len(stated) - exact} are trained, "
-        f"over several seeds; {exact} are closed forms."
+        f"over several seeds; {exact} are held against closed forms."
     )
     if cells := len(claims) - len(stated):
         text += f" Beside them **{cells}** cells of the matrix are measured."

@@ -375,7 +375,8 @@ def as_markdown(output: dict[str, Any], claims: dict[str, Claim]) -> str | None:
         return ledger.column([claims[entry["id"]] for entry in data[COLUMN]["cells"]], "chapter")
     if CLAIM in data:
         claim = claims[data[CLAIM]["id"]]
-        return ledger.card(claim, f"claim-{claim.id}")
+        listed = f"[the ledger](#ledger-{claim.id})"
+        return ledger.card(claim, f"claim-{claim.id}", link=listed)
     said = data.get("text/markdown")
     if said is not None and set(data) <= {"text/markdown", "text/plain"}:
         return said if isinstance(said, str) else "".join(said)

@@ -132,16 +132,16 @@ def test_the_key_follows_all_that_can_change_what_is_shown(
 def test_the_machinery_is_what_runs_a_notebook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("execute.py", "worker.py"):
+    for name in ("execute.py", "worker.py", "project.py"):
         (tmp_path / name).write_bytes((PRESS / "press" / name).read_bytes())
     before = machinery()
     monkeypatch.setattr("press.execute.__file__", str(tmp_path / "execute.py"))
     assert machinery() == before
-    (tmp_path / "worker.py").write_text("changed")
-    changed = machinery()
-    assert changed != before
-    (tmp_path / "execute.py").write_text("changed")
-    assert machinery() not in (before, changed)
+    seen = {before}
+    for name in ("worker.py", "project.py", "execute.py"):
+        (tmp_path / name).write_text("changed")
+        seen.add(machinery())
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize(("available", "name"), [(True, "cuda"), (False, "cpu")])

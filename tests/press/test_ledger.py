@@ -253,7 +253,7 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
     (claim,) = ledger.add_blocks(
         [make.claim(citation="chen2021", expected="not reproduced", unit="nats")], tmp_path
     )
-    card = ledger.card(claim, "claim-a-claim")
+    card = ledger.card(claim, "claim-a-claim", link="[the ledger](#ledger-a-claim)")
     for part in (
         "(claim-a-claim)=",
         "{rc-verdict}`not reproduced`",
@@ -263,8 +263,16 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
         "every seed < 0.01",
         "mean 0.002 nats, 95 % interval 7.6 · 10⁻⁴ to 0.00324, seeds 0 to 4, digits (reproduced)",
         "seeds 100 to 104, digits (not reproduced)",
+        "- **Also in:** [the ledger](#ledger-a-claim)",
     ):
         assert part in card
+
+
+def test_a_share_of_answers_is_called_one() -> None:
+    block = ledger.Block([True] * 5, [*range(5)], "digits", 1.0, [0.478, 1.0], "reproduced")
+    assert ledger.describe_block(block, None) == (
+        "yes in a share of 1, 95 % interval (binomial) 0.478 to 1, seeds 0 to 4, digits"
+    )
 
 
 def test_claims_with_a_place_are_listed_by_chapter(make: Any) -> None:
