@@ -56,7 +56,7 @@ format: $(STAMP)  ## let ruff mend what it can
 replicate: $(STAMP)  ## run every chapter on other seeds and record the block: FIRST_SEED=100
 	@$(PRESS) replicate first_seed=$(FIRST_SEED)
 
-chapter: $(STAMP)  ## begin a chapter: NAME=32_triplet METHOD=triplet TITLE="Triplet margin"
+chapter: $(STAMP)  ## begin a chapter: NAME=90_triplet METHOD=triplet TITLE="Triplet margin"
 	@$(PRESS) chapter "$(NAME)" "$(METHOD)" "$(TITLE)" --part "$(PART)"
 
 address: $(STAMP)  ## write the repository's address where it is needed: URL=https://...
