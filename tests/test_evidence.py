@@ -432,16 +432,10 @@ def test_the_words_hold_every_number():
     assert "**Claim `a-claim`: not judged.**" in text
 
 
-def test_say_and_glue(shown):
+def test_say(shown):
     evidence.say("Spread is **0.02**.")
-    evidence.glue("spread", "0.02")
-    (said, _), (glued, metadata) = shown
+    ((said, _),) = shown
     assert said["text/markdown"] == "Spread is **0.02**."
-    assert glued == {"application/papermill.record/text/plain": "0.02"}
-    assert metadata["scrapbook"] == {
-        "name": "spread",
-        "mime_prefix": "application/papermill.record/",
-    }
 
 
 @pytest.mark.parametrize(

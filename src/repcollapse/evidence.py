@@ -620,14 +620,6 @@ def say(text: str) -> None:
     _display({"text/markdown": text, "text/plain": text})
 
 
-def glue(name: str, text: str) -> None:
-    """Store `text` in the notebook under `name`, for pages of the book that quote it."""
-    _display(
-        {"application/papermill.record/text/plain": text},
-        {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}},
-    )
-
-
 def pm(values: Mapping[int, float] | Any, digits: int = 2) -> str:
     """Format one value a seed as mean and half the width of its 95 % interval.
 

@@ -51,8 +51,10 @@ def straight_through(z: Tensor, e: Tensor) -> Tensor:
 class Codebook(nn.Module):
     r"""K codes, of which the nearest replaces an output of the encoder.
 
-    .. math:: \ell = \lVert \operatorname{sg}(z) - e \rVert^2
-              + \beta \lVert z - \operatorname{sg}(e) \rVert^2, \qquad \beta = 0.25
+    .. math:: \ell = \frac1d \left( \lVert \operatorname{sg}(z) - e \rVert^2
+              + \beta \lVert z - \operatorname{sg}(e) \rVert^2 \right), \qquad \beta = 0.25
+
+    for an output z of d numbers and its code e, the mean over outputs.
 
     Parameters
     ----------

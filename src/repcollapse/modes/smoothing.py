@@ -109,6 +109,8 @@ def propagate(
     for depth in range(wanted[-1] + 1):
         if depth in wanted:
             kept.append(h)
+        if depth == wanted[-1]:
+            break
         h = graph.adjacency @ h
         if rule == PAIR_NORM:
             h = pair_norm(h)

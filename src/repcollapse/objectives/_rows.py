@@ -1,7 +1,7 @@
 """What objectives do with rows and entries, in few passes forward and backward.
 
 Operations of torch alone: with a `torch.autograd.Function` unit rows would cost less, and
-`torch.func` could not differentiate the objectives.
+`torch.func` could not differentiate the objectives that use them.
 """
 
 from __future__ import annotations
