@@ -409,8 +409,7 @@ def mention(claims: Iterable[Claim], identifier: str) -> str:
     claim = next((claim for claim in claims if claim.id == identifier), None)
     if claim is None or claim.kind == "cell":
         raise PressError(f"<!-- press:claim {identifier} -->: no notebook records such a claim")
-    statement = claim.statement.replace("[", "\\[").replace("]", "\\]")
-    return f"[{statement}](#claim-{claim.id}) {{rc-verdict}}`{claim.verdict}`"
+    return f"[{_plain(claim.statement)}](#claim-{claim.id}) {{rc-verdict}}`{claim.verdict}`"
 
 
 def show_block(block: Block, claim: Claim) -> str:
@@ -442,8 +441,8 @@ def summary(claims: Sequence[Claim]) -> str:
 
 
 def page(claims: Sequence[Claim]) -> str:
-    """Write a card a claim and a table a column of cells, by chapter in reading order."""
-    lines: list[str] = []
+    """List what did not reproduce; then a card a claim and a table a column, by chapter."""
+    lines = refuted(claims)
     for title, group in groupby(claims, key=lambda claim: claim.title):
         entries = list(group)
         lines += [f"## {title}", ""]
@@ -454,6 +453,24 @@ def page(claims: Sequence[Claim]) -> str:
         for mode, cells in columns(entries).items():
             lines += [f"**Kept against {mode} collapse**", "", column(cells, "ledger"), ""]
     return "\n".join(lines)
+
+
+def refuted(claims: Sequence[Claim]) -> list[str]:
+    """List the claims that did not reproduce, by chapter, each with a link to its card."""
+    found = [c for c in claims if c.kind != "cell" and c.verdict == NOT_REPRODUCED]
+    if not found:
+        return []
+    lines = ["## What did not reproduce", ""]
+    for title, group in groupby(found, key=lambda claim: claim.title):
+        lines += [f"**{title}**", ""]
+        lines += [f"- [{_plain(claim.statement)}](#ledger-{claim.id})" for claim in group]
+        lines.append("")
+    return lines
+
+
+def _plain(statement: str) -> str:
+    """A statement as the text of a link."""
+    return statement.replace("[", "\\[").replace("]", "\\]")
 
 
 # ------------------------------------------------------------------------------------------

@@ -268,6 +268,14 @@ def test_a_card_says_everything(make: Any, tmp_path: Path) -> None:
         assert part in card
 
 
+def test_what_did_not_reproduce_is_listed_first(make: Any) -> None:
+    failed = make.claim("a", verdict="not reproduced", expected="not reproduced")
+    listed = ledger.page([make.claim("b"), failed]).split("(ledger-b)=")[0]
+    assert listed.splitlines()[0] == "## What did not reproduce"
+    assert f"- [{failed.statement}](#ledger-a)" in listed and "#ledger-b" not in listed
+    assert "What did not reproduce" not in ledger.page([make.claim("b")])
+
+
 def test_a_share_of_answers_is_called_one() -> None:
     block = ledger.Block([True] * 5, [*range(5)], "digits", 1.0, [0.478, 1.0], "reproduced")
     assert ledger.describe_block(block, None) == (
