@@ -51,10 +51,11 @@
       stop();
       show(Number(slider.value));
     });
-    show(0);
+    const plays = book.classList.contains("rc-autoplay") && !calm.matches;
+    show(plays ? 0 : frames.length - 1);  // what it came to, for whoever only looks; Play begins anew
     name();
 
-    if (book.classList.contains("rc-autoplay") && !calm.matches) {
+    if (plays) {
       const once = new IntersectionObserver((entries) => {
         if (entries.some((entry) => entry.isIntersecting)) {
           once.disconnect();

@@ -202,6 +202,7 @@ def test_flipbook_is_worked_by_keyboard(desk: BrowserContext, address: str) -> N
         page.reload()
         book = page.locator(".rc-flipbook").first
     slider = book.locator("input[type=range]")
+    assert visible_frame(page) == book.locator(".rc-frame").count() - 1
     slider.focus()
     page.keyboard.press("Home")
     first = visible_frame(page)
