@@ -142,6 +142,7 @@ def test_labels_of_another_length_or_kind_are_refused(tmp_path: Path) -> None:
 NAMES = [f"img{row}" for row in range(len(Z))]
 NUMBERED, NAMED = pd.DataFrame(Z), pd.DataFrame(Z, columns=[f"f{k}" for k in range(5)])
 WORDS = pd.DataFrame(Z, columns=[*"abcde"])
+FROM_ONE = pd.DataFrame(Z, columns=[*"12345"])
 PADDED = pd.DataFrame(Z, columns=[f"emb_{k:02d}" for k in range(1, 6)])
 
 
@@ -194,10 +195,18 @@ def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path, name: str) -> N
     ("frame", "said"),
     [
         (WORDS.assign(image=NAMES), "its column 'image' must hold numbers; row 0 holds 'img0'"),
-        (NUMBERED.assign(label=1), "its column 'label' is named unlike the others, 0, 1 and so on"),
-        (NUMBERED.assign(image=NAMES), "its column 'image' is named unlike the others"),
-        (NAMED.assign(id=range(len(Z))), "its column 'id' is named unlike the others, f0 and so"),
-        (PADDED.assign(image_id=1), "its column 'image_id' is named unlike the others, emb_01"),
+        (
+            NUMBERED.assign(label=1),
+            "its column 'label' has no number, and the others are numbered, 0 and so on",
+        ),
+        (NUMBERED.assign(image=NAMES), "its column 'image' has no number, and"),
+        (
+            NAMED.assign(id=range(len(Z))),
+            "its column 'id' has no number, and the others are numbered, f0",
+        ),
+        (NAMED.iloc[:, [0, 1, 4, 2, 3]].assign(id=1), "its column 'id' has no number"),
+        (FROM_ONE.assign(id=1), "its column 'id' has no number, and the others are numbered, 1"),
+        (PADDED.assign(image_id=1), "its column 'image_id' has no number, and"),
     ],
 )
 def test_a_column_that_is_no_part_of_it_is_refused_by_name(
@@ -217,6 +226,9 @@ def test_a_column_that_is_no_part_of_it_is_refused_by_name(
         [*("x", "y", "z", "pc1", "pc2")],  # more of other names than numbered ones
         [*("a", "b", "c", "d", "e")],
         [*("f3", "f9", "f1", "g", "h4")],  # numbered, but not in turn
+        [*("x1", "x2", "x3", "x4", "y1")],  # the only one of its family, and numbered
+        [*("h0_0", "h0_1", "h1_0", "h1_1", "h2_0")],  # by layer and unit
+        [*("2020", "2021", "2022", "2023", "2024")],
     ],
 )
 def test_columns_of_other_names_are_all_read(tmp_path: Path, names: list[str]) -> None:
@@ -236,14 +248,21 @@ def test_a_column_of_lists_beside_others_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mark", "called"), [(";", "semicolons"), ("\t", "tabs")])
 def test_another_separator_is_named(tmp_path: Path, mark: str, called: str) -> None:
     for header in (True, False):
-        pd.DataFrame(Z).to_csv(tmp_path / "z.csv", index=False, header=header, sep=mark)
-        with pytest.raises(InputError, match=f"separated by {called}: write it with commas"):
-            open_rows(tmp_path / "z.csv")
+        for decimal in ".,":
+            frame = pd.DataFrame(Z)
+            frame.to_csv(tmp_path / "z.csv", index=False, header=header, sep=mark, decimal=decimal)
+            with pytest.raises(InputError, match=f"separated by {called}: write it with commas"):
+                open_rows(tmp_path / "z.csv")
+
+
+def test_names_with_semicolons_are_labels(tmp_path: Path) -> None:
+    (tmp_path / "y.csv").write_text("label\ncat;pet\ndog;pet\ncat;pet\n")
+    assert read_codes(tmp_path / "y.csv", 3, what="labels")[1] == ["cat;pet", "dog;pet"]
 
 
 def test_a_named_index_in_csv_is_a_column_like_others_and_refused(tmp_path: Path) -> None:
     NUMBERED.rename_axis("id").to_csv(tmp_path / "z.csv")
-    with pytest.raises(InputError, match="its column 'id' is named unlike"):
+    with pytest.raises(InputError, match="its column 'id' has no number"):
         open_rows(tmp_path / "z.csv")
 
 
@@ -404,7 +423,7 @@ BAD = {
         saved(save_pt, {"z": Malicious()}),
         "is never unpickled: save the tensor",
     ),
-    "list.pt": (saved(save_pt, [torch.ones(2, 3)]), "it holds a list: save its batches as one"),
+    "list.pt": (saved(save_pt, [torch.ones(2, 3)]), "it holds a list: save one tensor"),
     "empty.pt": (saved(save_pt, {"epoch": 3}), "it holds none"),
     "no.parquet": (b"PAR1PAR1", "cannot be read as .parquet"),
     "words.csv": (b"a,b\n1,2\n3,four\n", "column 'b' must hold numbers; row 1 holds 'four'"),

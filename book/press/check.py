@@ -28,7 +28,7 @@ REQUESTING = {
 }
 REQUESTING_LINKS = {"stylesheet", "preload", "prefetch", "modulepreload", "preconnect", "icon"}
 EXTERNAL = re.compile(r"(?:https?:)?//", re.IGNORECASE)
-EXTERNAL_SOURCES = re.compile(r"(?:^|,\s*)(?:https?:)?//", re.IGNORECASE)
+EXTERNAL_SOURCES = re.compile(r"(?:^\s*|,\s+)(?:https?:)?//", re.IGNORECASE)
 CSS_REQUEST = re.compile(
     r"""(?:url\(\s*['"]?|@import\s+['"])((?:https?:)?//[^'")\s]+)""", re.IGNORECASE
 )

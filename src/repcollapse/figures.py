@@ -595,7 +595,7 @@ def _player(frames: list[dict[str, str]], alt: str, width: int) -> str:
     images = "".join(
         f'<img src="data:image/png;base64,{frame["light"]}" alt="{html.escape(alt)} '
         f'({html.escape(frame["label"])})" style="max-width:100%;width:{width}px"'
-        f"{'' if index == 0 else ' hidden'}>"
+        f"{'' if index == len(frames) - 1 else ' hidden'}>"
         for index, frame in enumerate(frames)
     )
     script = (
@@ -603,6 +603,7 @@ def _player(frames: list[dict[str, str]], alt: str, width: int) -> str:
         ".forEach((m,k)=>m.hidden=k!==i);"
     )
     return (
-        f'<div>{images}<br><input type="range" min="0" max="{len(frames) - 1}" value="0" '
+        f'<div>{images}<br><input type="range" min="0" max="{len(frames) - 1}" '
+        f'value="{len(frames) - 1}" '
         f'aria-label="frame" oninput="{script}" style="width:min(100%,{width}px)"></div>'
     )

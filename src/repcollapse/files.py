@@ -97,8 +97,8 @@ def open_rows(location: str | Path, *, dimensions: int = 2) -> Rows:
     InputError
         For a file that is missing, damaged, pickled or of an unknown format, for an array of
         another shape or without floating-point numbers, and for a column that is no part of an
-        embedding: one of text, or one that is named unlike the others, which are numbered (0, 1,
-        ... or emb_0, emb_1, ...).
+        embedding: one of text, or one without a number in its name among more that are numbered
+        in turn (0, 1, ... or emb_0, emb_1, ...).
 
     Examples
     --------
@@ -508,7 +508,10 @@ def _pt(path: Path) -> dict[str, Entry]:
             "embeddings alone, torch.save(z, path)"
         ) from error
     if isinstance(held, list | tuple):
-        raise InputError("it holds a list: save its batches as one tensor, torch.cat(batches)")
+        raise InputError(
+            f"it holds a {type(held).__name__}: save one tensor (N, D), torch.cat of batches or "
+            "torch.stack of rows"
+        )
     tensors = held if isinstance(held, Mapping) else {"tensor": held}
     return {
         str(name): Entry(tuple(value.shape), partial(_Converted, value.detach(), value.shape))
@@ -614,31 +617,28 @@ def _no_number(column: str, row: int, held: str) -> str:
 
 
 def _require_features(names: Sequence[str]) -> None:
-    """Raise for a column of another name beside more of them that count: 0, 1, ... or emb_0, ..."""
-    families: dict[str, list[str]] = {}
+    """Raise for a name without a number among more that are numbered in turn: emb_0, emb_1, ..."""
+    families: dict[str, list[int]] = {}
     for name in names:
         stem = name.rstrip(DIGITS)
-        families.setdefault(stem, []).append(name[len(stem) :])
-    counting = [stem for stem, numbers in families.items() if _counts(stem, numbers)]
-    others = [name for name in names if name.rstrip(DIGITS) not in counting]
-    if others and len(others) < len(names) - len(others):
-        like = "0, 1" if counting[0] == "" else f"{counting[0]}{families[counting[0]][0]}"
+        if stem != name:
+            families.setdefault(stem, []).append(int(name[len(stem) :]))
+    counting = {stem: len(numbers) for stem, numbers in families.items() if _in_turn(numbers)}
+    others = [name for name in names if name.rstrip(DIGITS) == name]
+    if others and len(others) < sum(counting.values()):
+        like = next(name for name in names if name.rstrip(DIGITS) in counting)
         raise InputError(
-            f"its column {show(others[0])!r} is named unlike the others, {show(like)} and so on, "
-            "so that it is no part of the embedding: drop it and write the file again (labels and "
-            "identifiers are a file of their own, of one column)"
+            f"its column {show(others[0])!r} has no number, and the others are numbered, "
+            f"{show(like)} and so on, so that it is no part of the embedding: drop it and write "
+            "the file again (labels and identifiers are a file of their own, of one column)"
         )
 
 
-def _counts(stem: str, numbers: Sequence[str]) -> bool:
-    """Return whether two columns or more of one stem are numbered in turn."""
-    if len(numbers) < 2 or not all(numbers):
-        return False
-    if stem == "":
-        return _counted(numbers)
-    first = int(numbers[0])
-    return first <= 1 and [int(each) for each in numbers] == list(
-        range(first, first + len(numbers))
+def _in_turn(numbers: Sequence[int]) -> bool:
+    """Return whether two numbers or more are 0, 1, ... or 1, 2, ..., in any order."""
+    first = min(numbers)
+    return (
+        len(numbers) > 1 and first <= 1 and sorted(numbers) == [*range(first, first + len(numbers))]
     )
 
 
@@ -722,8 +722,12 @@ class _PerhapsHeaded:
 def _csv(path: Path) -> dict[str, Entry]:
     first, second = _first_lines(path)
     for mark, called in ((";", "semicolons"), ("\t", "tabs")):
-        if len(first) == len(second) == 1 and 0 < first[0].count(mark) == second[0].count(mark):
-            raise InputError(f"its cells are separated by {called}: write it with commas")
+        numbers = ",".join(second).split(mark)  # whose decimals may have commas
+        if len(numbers) > 1 and all(_is_number(each.replace(",", ".")) for each in numbers):
+            raise InputError(
+                f"its cells are separated by {called}: write it with commas between cells, and "
+                "points before decimals"
+            )
     names = first if _is_header(first, second) else None
     if names is not None and len(second) > len(first):
         raise InputError(

@@ -23,7 +23,7 @@ from repcollapse.diagnosis.packing import from_words, pack, to_words, unpack
 N, D = 2600, 12
 PAIRWISE = {
     *("uniformity", "intrinsic_dimension", "outliers", "duplicates", "points", "point_radius"),
-    *("point_company", "distinct", "nearest_mean_accuracy"),
+    *("point_company", "distinct", "heaviest_place", "nearest_mean_accuracy"),
 }
 
 

@@ -82,6 +82,22 @@ def test_checkpoints_in_the_order_of_a_shell_are_told_of(tmp_path):
     assert "A constant is enough for the loss" in (tmp_path / "out.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["epoch=0-val_loss=0.45", "epoch=1-val_loss=0.31"],
+        ["2024-01-30", "2024-02-05"],
+        ["epoch1_768d", "epoch2_512d"],
+        ["first-9", "last-1"],
+    ],
+)
+def test_names_whose_numbers_are_in_order_are_not_told_of(tmp_path, names):
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", KINDS["healthy"])
+    text = ask("compare", *(tmp_path / f"{name}.npy" for name in names)).stdout
+    assert "None of 2 checkpoints" in text and "numbers" not in text
+
+
 def test_a_rank_that_falls_is_mentioned(tmp_path):
     weights = np.exp(-0.4 * np.arange(16))
     np.save(tmp_path / "a.npy", KINDS["healthy"])

@@ -213,7 +213,7 @@ def test_json_on_standard_output_is_nothing_but_json(z):
         (["--fail-on", "collapsed"], "not-enough-data, complete"),
         (["--fail-on", "collapsed"], "class-collapse, classes-lost"),
         (["--html", "-"], "--html takes the name of a file"),
-        (["--views", "turned.npy"], "looks like (N, V, D): save views.transpose(1, 0, 2)"),
+        (["--views", "turned.npy"], "looks like (N, V, D): save views.swapaxes(0, 1)"),
         (["--fail-on", ""], "--fail-on takes verdicts"),
         (["--labels", "short.npy"], "labels must have shape (400,)"),
         (["--labels", "ones.npy"], "at least 2 are needed: leave --labels out"),

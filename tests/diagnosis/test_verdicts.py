@@ -375,16 +375,33 @@ def test_most_rows_in_one_place_are_told_of():
     found = diagnose(normal(1000, 64) * place + 1e-3)
     kinds = {each.kind: each for each in found.findings}
     assert found.verdict in ("healthy", "cone") and kinds["duplicates"].severity == "warning"
-    assert "69.9 % of the 1,000 rows looked at repeat another" in kinds["duplicates"].sentence
+    assert "70 % of the 1,000 rows looked at lie in one place" in kinds["duplicates"].sentence
     zeros = normal(1000, 64)
     zeros[:600] = 0
     found = diagnose(zeros)
     kinds = {each.kind: each for each in found.findings}
     assert found.verdict == "healthy" and kinds["duplicates"].severity == "warning"
-    assert "but for the 60 % that repeat others, the rows do not" in found.findings[0].sentence
-    assert kinds["duplicates"].value == 401
+    assert "but for 60 % in one place, the rows do not sit" in found.findings[0].sentence
+    assert kinds["duplicates"].value == found.metrics["heaviest_place"] == 0.6
+
+
+def test_rows_that_are_near_to_others_are_in_no_one_place():
+    """In few dimensions every row is, and views of a sample are."""
+    angle = 2 * math.pi * torch.arange(1000) / 1000
+    circle = torch.stack([angle.cos(), angle.sin()], dim=1) @ torch.linalg.qr(normal(32, 2)).Q.T
+    cases = [normal(1000, 1), normal(5000, 2), normal(1000, 3), circle]
+    for z in cases:
+        found = diagnose(z)
+        assert "duplicates" not in [each.kind for each in found.findings]
+        assert (
+            "apart" not in found.findings[0].sentence
+            and "but for" not in found.findings[0].sentence
+        )
+        assert found.metrics["heaviest_place"] < 0.1
     twice = diagnose(normal(300, 64).repeat(2, 1))  # two views without noise
+    assert "and copies apart, the rows do not sit on points" in twice.findings[0].sentence
     assert {each.severity for each in twice.findings if each.kind == "duplicates"} == {"note"}
+    assert twice.metrics["heaviest_place"] == 2 / 600
 
 
 def test_health_without_far_rows_quotes_what_it_rests_on():
@@ -392,7 +409,8 @@ def test_health_without_far_rows_quotes_what_it_rests_on():
     z[3] *= 1000
     first = diagnose(z).findings[0]
     assert first.kind == "healthy" and "a few far rows left out" in first.sentence
-    assert first.value > 60 and "one dimension" not in first.sentence
+    assert first.measure == "core_dimensions_999" and "one dimension" not in first.sentence
+    assert first.value == diagnose(z).metrics["core_dimensions_999"] > 60
 
 
 def test_a_feature_on_a_scale_of_its_own_is_named():
@@ -402,6 +420,8 @@ def test_a_feature_on_a_scale_of_its_own_is_named():
     assert found.verdict == "dimensional"
     assert "Feature 7, counted from 0, alone holds 99" in found.findings[0].sentence
     assert found.metrics["largest_feature"] == 7
+    dead = torch.zeros(500, 8).index_copy_(1, torch.tensor([3]), z[:, :1])
+    assert "Feature" not in diagnose(dead).findings[0].sentence  # there are no others
     turned = diagnose(z @ torch.linalg.qr(normal(64, 64, 1)).Q)
     assert turned.verdict == "dimensional" and "Feature" not in turned.findings[0].sentence
 
@@ -435,8 +455,10 @@ def test_short_embeddings_that_follow_the_view_have_shrunk_to_a_point():
 
 def test_views_with_their_axes_in_another_order_are_refused():
     z = normal(400, 32)
-    with pytest.raises(ValueError, match=r"looks like \(N, V, D\): views.transpose\(1, 0, 2\)"):
+    with pytest.raises(ValueError, match=r"looks like \(N, V, D\): views.swapaxes\(0, 1\)"):
         diagnose(z, views=paired(0.3).transpose(0, 1))
+    many = normal(16 * 50, 8).reshape(16, 50, 8)
+    diagnose(many[:, 0], views=many)  # as many views as rows, of more samples
     two = normal(2, 8)  # of two rows, two views of two samples are in either order
     assert diagnose(two, views=torch.stack([two, two])).verdict == "not-enough-data"
 
@@ -448,6 +470,14 @@ def test_views_that_agree_too_well_are_a_shortcut():
     assert [each.kind for each in found.findings] == ["healthy", "shortcut"]
     assert found.metrics["intraclass_correlation"] < 0.95  # of all axes, one
     assert found.findings[1].value > 0.97
+
+
+def test_views_that_hardly_differ_are_called_so():
+    z = normal(400, 32)
+    for noise, said in ((0.0, "less than 0.01 %"), (0.05, "0.125 %")):
+        views = torch.stack([z, z + noise * normal(400, 32, 1)])
+        (finding,) = (each for each in diagnose(z, views=views).findings if each.kind == "shortcut")
+        assert finding.sentence.startswith(f"Views of a sample hardly differ: {said}")
 
 
 def test_groups_are_views_by_another_name():

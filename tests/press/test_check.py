@@ -55,6 +55,7 @@ def test_a_good_site_passes(site: Site) -> None:
         ('<img alt="../a/b" src="x.png">', "alt text is a path"),
         ('<img alt="a" src="https://e.org/x.png">', "an external request: <img"),
         ('<img alt="a" src="x.png" srcset="x.png 1x, https://e.org/y.png 2x">', "request: <img"),
+        ('<img alt="a" src="x.png" srcset=" https://e.org/y.png 2x">', "request: <img"),
         ('<p style="background: url(https://e.org/x.png)">a</p>', "a style asks for something"),
         ('<video src="x.webm" poster="//e.org/x.png"></video>', "external request: <video"),
         ('<svg><image href="https://e.org/x.png"/></svg>', "external request: <image"),
@@ -85,7 +86,7 @@ def test_what_asks_for_nothing_is_no_fault(site: Site) -> None:
     site.page(
         "index.html",
         '<a href="https://e.org">out</a><a href="mailto:a@b.c">write</a>'
-        '<img alt="A/B pair of curves" src="x.png">',
+        '<img alt="A/B pair of curves" src="x.png" srcset="data:image/png;base64,//8A 1x">',
         '<link rel="canonical" href="https://e.org/x">',
     )
     site.check()

@@ -596,6 +596,15 @@ MEASURES = {
         OURS,
         CLUSTER,
     ),
+    "heaviest_place": Measure(
+        "rows in one place",
+        "largest share of rows within a twentieth of the distance of one row, itself included",
+        "1/N to 1",
+        "1 where all are one",
+        "1/N, where there are more than a few dimensions",
+        "two clusters of half of the rows each read a half: see points",
+        OURS,
+    ),
     "duplicates": Measure(
         "copies",
         "share of rows with a copy, to a millionth of the distance; the first of each counts too",
@@ -797,7 +806,8 @@ VERDICTS = {
     "zero-rows": ("some rows are zero", "One row or more is zero and has no direction."),
     "duplicates": (
         "rows repeat",
-        "{MANY_COPIES:.0%} or more of the rows looked at have a copy among them.",
+        "{MANY_COPIES:.0%} or more of the rows looked at have a copy among them, which is a note; "
+        "or, without a collapse, more than {MOST_COPIES:.0%} lie in one place, a warning.",
     ),
     "dead-dimensions": (
         "some features or directions never change",

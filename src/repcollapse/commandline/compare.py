@@ -157,17 +157,16 @@ def summary(steps: Sequence[Step]) -> str:
 
 
 def misplaced(steps: Sequence[Step]) -> str | None:
-    """Say so where numbers at the ends of the names have another order than the checkpoints."""
-    numbers = [re.search(r"(\d+)\D*$", step.name) for step in steps]
-    if not all(numbers):
+    """Say so where names that differ in their numbers alone have these in another order."""
+    names = [step.name for step in steps]
+    if len({re.sub(r"\d+", "#", name) for name in names}) > 1:
         return None
-    order = sorted(range(len(steps)), key=lambda k: int(numbers[k][1]))  # type: ignore[index]
-    if order == list(range(len(steps))):
+    ordered = sorted(names, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    if ordered == names:
         return None
     return (
         "Checkpoints are read in the order in which they are given, and the numbers in their names "
-        f"have another: {', '.join(steps[k].name for k in order)}. If these are steps, give them "
-        "so ($(ls -v ...) does)."
+        f"have another: {', '.join(ordered)}. If these are steps, give them so ($(ls -v ...) does)."
     )
 
 

@@ -194,11 +194,11 @@ def _views(location: str, rows_beside: int, columns: int) -> Rows:
             f"{name} must hold at least 2 views of at least 2 samples, shape (V, N, D); got "
             f"{tuple(rows.shape)}"
         )
-    if n_views == rows_beside != samples:
+    if n_views == rows_beside and samples < n_views:
         raise InputError(
             f"{name} must have shape (V, N, D), V views of N samples; got {tuple(rows.shape)} "
             f"beside {rows_beside} rows, which looks like (N, V, D): save "
-            "views.transpose(1, 0, 2)"
+            "views.swapaxes(0, 1)"
         )
     if dimension != columns:
         raise InputError(f"{name} has {dimension} columns, and the embeddings have {columns}")

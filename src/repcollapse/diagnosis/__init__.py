@@ -103,11 +103,11 @@ def diagnose(z: Any, *, labels: Any = None, views: Any = None, groups: Any = Non
             raise ValueError(
                 f"views needs at least 2 views of at least 2 samples; got V={n_views}, N={samples}"
             )
-        if n_views == n != samples:
+        if n_views == n and samples < n_views:
             raise ValueError(
                 f"views must have shape (V, N, D), V views of N samples; got shape "
                 f"{(n_views, samples, columns)} beside {n} rows in z, which looks like (N, V, D): "
-                "views.transpose(1, 0, 2) has the axes in order"
+                "views.swapaxes(0, 1) has the axes in order"
             )
         if columns != dimension:
             raise ValueError(f"views must have D = {dimension} like z; got D = {columns}")

@@ -42,6 +42,8 @@ class Crowding:
         The share of rows that repeat another row to a millionth of the distance.
     distinct
         How many of `rows` have none before them within `COPY` of the distance.
+    heaviest
+        The share of rows within `COPY` of the distance of the row that has most of them so near.
     low, high
         The ends of the 95 % interval of `points`; NaN where there are no points.
     """
@@ -52,13 +54,15 @@ class Crowding:
     flatness: float
     duplicates: float
     distinct: float
+    heaviest: float
     low: float = math.nan
     high: float = math.nan
 
     @classmethod
-    def none(cls, rows: int, total: int, *, duplicates: float = 0.0) -> Crowding:
-        """Return that of rows which do not sit on points."""
-        return cls(float(total), math.nan, 0.0, math.nan, duplicates, float(rows))
+    def none(cls, rows: int, total: int) -> Crowding:
+        """Return that of rows which do not sit on points, and none of which is a copy."""
+        alone = 1 / max(rows, 1)
+        return cls(float(total), math.nan, 0.0, math.nan, 0.0, float(rows), alone)
 
 
 def apart(centred: Tensor) -> bool:
@@ -91,17 +95,17 @@ def crowding(rows: Tensor, total: int) -> Crowding:
     """
     n = len(rows)
     if n < 2:
-        return Crowding(float(total), math.nan, 0.0, math.nan, 0.0, float(n))
+        return Crowding.none(n, total)
     rows = rows - rows[0]
     rows = rows - rows.mean(dim=0)
     squares = rows.square().sum(dim=1)
     scale = 2 * float(squares.sum()) / (n - 1)  # the mean square distance of two different rows
     if scale == 0:
-        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+        return Crowding(1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     edges = scale * RADII.square()
     counts = torch.zeros(len(edges), dtype=torch.float64)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
-    distinct = 0
+    distinct, most = 0, 1
     for start in range(0, n, BLOCK):
         piece, own = rows[start : start + BLOCK], squares[start : start + BLOCK]
         squared = torch.addmm(squares, piece, rows.T, alpha=-2) + own[:, None]
@@ -112,11 +116,17 @@ def crowding(rows: Tensor, total: int) -> Crowding:
         counts += torch.bincount(torch.bucketize(near, edges), minlength=len(edges)).double()
         close = nearest[start : start + BLOCK] <= scale * COPY**2
         if bool(close.any()):  # to rows before them, or only to later ones?
-            earlier = (squared <= scale * COPY**2).tril(start - 1)
-            close = earlier.any(dim=1)
+            beside = squared <= scale * COPY**2
+            most = max(most, 1 + int(beside.sum(dim=1).max()))
+            close = beside.tril(start - 1).any(dim=1)
         distinct += int((~close).sum())
     duplicates = float((nearest <= scale * 1e-12).double().mean())
-    found = Crowding.none(distinct, total, duplicates=duplicates)
+    found = replace(
+        Crowding.none(n, total),
+        duplicates=duplicates,
+        distinct=float(distinct),
+        heaviest=most / n,
+    )
     if float((nearest <= scale * LARGEST**2).double().mean()) < CROWDED:
         return found  # nor have they company within any smaller radius
     pairs = counts.cumsum(0) / (n * (n - 1))

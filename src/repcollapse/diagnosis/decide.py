@@ -90,7 +90,7 @@ MANY_SILENT = 0.5
 HUB = 0.1
 # Of the rows that were looked at: one pair of copies in some hundred rows is no news.
 MANY_COPIES = 0.01
-# Of them, near copies of a row before. Two views of every sample are a half, and no more.
+# Of them, in one place: the verdict is then about the lesser part of the rows.
 MOST_COPIES = 0.5
 
 
@@ -233,13 +233,14 @@ def _dimensional(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _one_feature(metrics: dict[str, float]) -> str:
-    """Say which feature holds the variance, where one does: the others may be well."""
-    if metrics["largest_feature_share"] < ONE_FEATURE:
+    """Say which feature holds the variance, where one does and others have some, too."""
+    share = metrics["largest_feature_share"]
+    if share < ONE_FEATURE or metrics["dead_dimensions"] >= metrics["dimension"] - 1:
         return ""
+    held = _percent(share) if share < 0.999 else "more than 99.9 %"
     return (
-        f" Feature {metrics['largest_feature']:.0f}, counted from 0, alone holds "
-        f"{_percent(metrics['largest_feature_share'])}: if it is a number of the sample or an "
-        "outlier, leave it out and look at the others."
+        f" Feature {metrics['largest_feature']:.0f}, counted from 0, alone holds {held}: if it is "
+        "an identifier, or on a scale of its own, leave it out and look at the others."
     )
 
 
@@ -311,19 +312,18 @@ def _healthy(evidence: Evidence) -> Finding:
         spread, value = metrics["core_spread"], metrics[f"core_{name}"]
         null, without = metrics[f"core_null_{name}"], ", a few far rows left out"
     points = "the rows do not sit on points"
-    repeating = max(_repeating(evidence), metrics["duplicates"])
-    if repeating >= MANY_COPIES:
-        points = f"but for the {_percent(repeating)} that repeat others, {points}"
+    if metrics["heaviest_place"] > MOST_COPIES:
+        points = f"but for {_percent(metrics['heaviest_place'])} in one place, {points}"
+    elif metrics["duplicates"] >= MANY_COPIES:
+        points = f"copies apart, {points}"
     return found(
         evidence,
         HEALTHY,
         f"No collapse: directions have a spread of {spread:.2f}, 99.9 % of the variance takes "
         f"{_dimensions(value)} of {evidence.dimension} (isotropic rows, as many: {null:.1f})"
         f"{without}, and {points}.",
-        name,
-        value=value,
+        f"core_{name}" if without else name,
         reference=null,
-        interval_of=f"core_{name}" if without else name,
     )
 
 
@@ -369,16 +369,19 @@ def _of_views(evidence: Evidence, prefix: str, *, dead: bool) -> Iterator[Findin
             reference=1.0,
         )
     elif metrics[best] > EXACT and not dead:
-        yield found(
-            evidence,
-            SHORTCUT,
-            f"Along one axis only {_percent(1 - metrics[best])} of the variance follows the view, "
-            f"where over all axes {_percent(1 - metrics[name])} does. Content changes from view to "
+        said = (
+            f"Along one axis only {_little(1 - metrics[best])} of the variance follows the view, "
+            f"where over all axes {_little(1 - metrics[name])} does. Content changes from view to "
             "view; something that augmentation leaves as it is, a mark, a border, a frame, does "
-            "not.",
-            best,
-            reference=EXACT,
+            "not."
         )
+        if metrics[name] > EXACT:  # along every axis that matters
+            said = (
+                f"Views of a sample hardly differ: {_little(1 - metrics[name])} of the variance "
+                "follows the view. Either they were hardly augmented, or nothing is left but what "
+                "augmentation leaves as it is, a mark, a border, a frame."
+            )
+        yield found(evidence, SHORTCUT, said, best, reference=EXACT)
 
 
 def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Finding]:
@@ -421,16 +424,15 @@ def _notes(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Findi
 
 
 def _copies(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Finding]:
-    """Say how many rows repeat others: a warning where most nearly do, and no collapse says so."""
-    near, copies = _repeating(evidence), evidence.metrics["duplicates"]
-    if near > MOST_COPIES and not collapsed:
+    """Say how many rows repeat others; a warning where most are in one place, and no collapse."""
+    place, copies = evidence.metrics["heaviest_place"], evidence.metrics["duplicates"]
+    if place > MOST_COPIES and not collapsed:
         finding = found(
             evidence,
             DUPLICATES,
-            f"{_percent(near)} of the {evidence.sampled:,} rows looked at repeat another, or lie "
+            f"{_percent(place)} of the {evidence.sampled:,} rows looked at lie in one place, "
             "within a twentieth of the distance between two. The verdict is about the rest.",
-            "distinct",
-            reference=float(evidence.sampled),
+            "heaviest_place",
         )
         yield replace(finding, severity=WARNING)
     elif copies >= MANY_COPIES and not dead:
@@ -442,13 +444,6 @@ def _copies(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Find
             "duplicates",
             reference=0.0,
         )
-
-
-def _repeating(evidence: Evidence) -> float:
-    """Return the share of rows that are near copies of a row before, of those looked at."""
-    outliers = evidence.metrics["outliers"]
-    looked_at = evidence.sampled * (1 - outliers if outliers <= FEW else 1)  # as read_core does
-    return 1 - evidence.metrics["distinct"] / looked_at
 
 
 def _hub(metrics: dict[str, float]) -> str:
@@ -500,6 +495,10 @@ def _of(count: float, total: int) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
+
+
+def _little(share: float) -> str:
+    return "less than 0.01 %" if share < 1e-4 else _percent(share)
 
 
 def _dimensions(value: float) -> str:

@@ -341,6 +341,7 @@ def read_core(
         "point_radius": crowd.radius,
         "point_company": crowd.company,
         "distinct": crowd.distinct,
+        "heaviest_place": crowd.heaviest,
     }
     intervals: Intervals = {}
     if not math.isnan(crowd.radius):
