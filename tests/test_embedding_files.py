@@ -197,16 +197,16 @@ def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path, name: str) -> N
         (WORDS.assign(image=NAMES), "its column 'image' must hold numbers; row 0 holds 'img0'"),
         (
             NUMBERED.assign(label=1),
-            "its column 'label' has no number, and the others are numbered, 0 and so on",
+            "its column 'label' has no number in its name, and the others do, 0 and so on",
         ),
-        (NUMBERED.assign(image=NAMES), "its column 'image' has no number, and"),
+        (NUMBERED.assign(image=NAMES), "its column 'image' has no number in its name, and"),
         (
             NAMED.assign(id=range(len(Z))),
-            "its column 'id' has no number, and the others are numbered, f0",
+            "its column 'id' has no number in its name, and the others do, f0",
         ),
         (NAMED.iloc[:, [0, 1, 4, 2, 3]].assign(id=1), "its column 'id' has no number"),
-        (FROM_ONE.assign(id=1), "its column 'id' has no number, and the others are numbered, 1"),
-        (PADDED.assign(image_id=1), "its column 'image_id' has no number, and"),
+        (FROM_ONE.assign(id=1), "its column 'id' has no number in its name, and the others do, 1"),
+        (PADDED.assign(image_id=1), "its column 'image_id' has no number in its name, and"),
     ],
 )
 def test_a_column_that_is_no_part_of_it_is_refused_by_name(

@@ -628,7 +628,7 @@ def _require_features(names: Sequence[str]) -> None:
     if others and len(others) < sum(counting.values()):
         like = next(name for name in names if name.rstrip(DIGITS) in counting)
         raise InputError(
-            f"its column {show(others[0])!r} has no number, and the others are numbered, "
+            f"its column {show(others[0])!r} has no number in its name, and the others do, "
             f"{show(like)} and so on, so that it is no part of the embedding: drop it and write "
             "the file again (labels and identifiers are a file of their own, of one column)"
         )

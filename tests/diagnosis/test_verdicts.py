@@ -370,7 +370,7 @@ def test_classes_that_are_lost():
 
 
 def test_most_rows_in_one_place_are_told_of():
-    """A verdict is about the rest, and says so."""
+    """A verdict of health does not look at that place alone, and the report tells of it."""
     place = torch.where(torch.arange(1000)[:, None] < 700, 1e-3, 1.0)
     found = diagnose(normal(1000, 64) * place + 1e-3)
     kinds = {each.kind: each for each in found.findings}

@@ -431,7 +431,8 @@ def _copies(evidence: Evidence, *, dead: bool, collapsed: bool) -> Iterator[Find
             evidence,
             DUPLICATES,
             f"{_percent(place)} of the {evidence.sampled:,} rows looked at lie in one place, "
-            "within a twentieth of the distance between two. The verdict is about the rest.",
+            "within a twentieth of the distance between two. Readings are of all rows: look at "
+            "which samples these are, and at the others by themselves.",
             "heaviest_place",
         )
         yield replace(finding, severity=WARNING)
